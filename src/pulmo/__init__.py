@@ -1,0 +1,1 @@
+"""pulmo: experiments on pneumonia in chest radiographs."""

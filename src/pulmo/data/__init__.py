@@ -1,0 +1,1 @@
+"""From a data-set folder to batches: index, split by patient, reading, cache, loaders."""

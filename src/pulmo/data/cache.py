@@ -1,0 +1,195 @@
+"""Prepared images, kept: built once by all cores, re-used by every run, fold and rank with the same key."""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from numpy.lib.format import open_memmap
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Dataset
+
+from pulmo.data.preparing import Prepared, Recipe
+from pulmo.errors import DataError, UnreadableImageError
+from pulmo.transforms.geometry import Geometry
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise when reading or preprocessing gives other pixels for the same settings
+TODO, DONE, FAILED = 0, 1, 2
+
+
+class Cache:
+    """A store of N images as uint8 arrays, in memory or in a folder of memory-mapped files.
+
+    images    (N, S, S) uint8
+    masks     (N, S, S) uint8 {0, 1}, or None where none were asked for
+    geometry  (N, 9) int32: crop, inner, offset, size of `Geometry`
+    state     (N,) uint8: TODO, DONE or FAILED
+    notes     by row: what the header says, or under "error" why the image is missing
+    """
+
+    def __init__(self, length: int, size: int, with_masks: bool, folder: Path | None) -> None:
+        self._folder = folder
+        self.images = self._array("images", (length, size, size), np.uint8)
+        self.masks = self._array("masks", (length, size, size), np.uint8) if with_masks else None
+        self.geometry = self._array("geometry", (length, 9), np.int32)
+        self.state = self._array("state", (length,), np.uint8)
+        self.notes: dict[int, dict[str, str]] = {}
+        if folder is not None and (folder / "notes.jsonl").exists():
+            for line in (folder / "notes.jsonl").read_text().splitlines():
+                if line.endswith("}"):  # the last line of a killed build may be cut
+                    note = json.loads(line)
+                    self.notes[note.pop("row")] = note
+
+    def __getitem__(self, row: int) -> Prepared:
+        x1, y1, x2, y2, width, height, left, top, size = map(int, self.geometry[row])
+        geometry = Geometry((x1, y1, x2, y2), (width, height), (left, top), size)
+        mask = None if self.masks is None else self.masks[row]
+        return Prepared(self.images[row], mask, geometry, self.notes.get(row, {}))
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Row → cause, for each image that could not be prepared."""
+        return {int(row): self.notes[int(row)]["error"] for row in np.flatnonzero(self.state == FAILED)}
+
+    def keep(self, row: int, prepared: Prepared) -> None:
+        """Write one image; it counts only once `mark` has been called."""
+        self.images[row] = prepared.image
+        if self.masks is not None and prepared.lung_mask is not None:
+            self.masks[row] = prepared.lung_mask
+        crop, inner, offset, size = astuple(prepared.geometry)
+        self.geometry[row] = [*crop, *inner, *offset, size]
+
+    def mark(self, row: int, note: dict[str, str]) -> None:
+        """Count a row as done, or as failed where `note` has an "error"."""
+        changed = note != self.notes.get(row, {})
+        self.notes[row] = note
+        if self._folder is not None and changed:
+            with (self._folder / "notes.jsonl").open("a") as stream:
+                stream.write(json.dumps({"row": row} | note) + "\n")
+        self.state[row] = FAILED if "error" in note else DONE
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        if self._folder is None:
+            return np.zeros(shape, dtype)
+        path = self._folder / f"{name}.npy"
+        if not path.exists():
+            # Blocks are taken now: writing through a map to a disk that is full kills the process by SIGBUS.
+            part = path.with_suffix(".part")
+            blank = open_memmap(part, "w+", dtype, shape)
+            blank.flush()
+            with part.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, part.stat().st_size)
+            part.rename(path)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r+")
+        return array
+
+
+class _Worker(Dataset[tuple[int, Prepared | str]]):
+    """Prepares rows in worker processes; a failure comes back as its cause."""
+
+    def __init__(self, recipe: Recipe, rows: npt.NDArray[np.intp]) -> None:
+        self._recipe, self._rows = recipe, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, position: int) -> tuple[int, Prepared | str]:
+        row = int(self._rows[position])
+        try:
+            return row, self._recipe.prepare(row)
+        except UnreadableImageError as error:
+            return row, error.cause if error.path == str(self._recipe.table["path"].iat[row]) else str(error)
+
+
+def key(recipe: Recipe) -> str:
+    """Name of the cache: sixteen hex digits over the files, the settings and this code's version."""
+    settings = {
+        "version": VERSION,
+        "preprocess": recipe.preprocess.settings,
+        "masks": recipe.with_masks,
+        "files": recipe.identity(),
+    }
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+
+def in_memory(recipe: Recipe, workers: int) -> Cache:
+    """Prepare all images into memory (`data.cache=ram`)."""
+    cache = Cache(len(recipe), recipe.preprocess.size, recipe.with_masks, None)
+    _fill(cache, recipe, workers)
+    return cache
+
+
+def on_disk(recipe: Recipe, workers: int, root: Path) -> Cache:
+    """Open the cache of these files and settings under `root`, building whatever of it is missing.
+
+    A killed build goes on where it ended; of two runs that want the same cache one builds, one waits.
+    Files that failed before are tried again. Raises `DataError` if `root` cannot be written.
+    """
+    folder = root / key(recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            cache = Cache(len(recipe), recipe.preprocess.size, recipe.with_masks, folder)
+            if (cache.state != DONE).any():
+                _fill(cache, recipe, workers)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        needed = len(recipe) * recipe.preprocess.size**2 * (2 if recipe.with_masks else 1) / 1e9
+        raise DataError(
+            f"cannot write the cache of {needed:.1f} GB to {folder}: {error.strerror}; give another "
+            "data.cache_dir, or data.cache=ram"
+        ) from error
+    return cache
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / "lock")  # the system frees it when its holder is killed
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another run is building this cache (%s): waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(cache: Cache, recipe: Recipe, workers: int) -> None:
+    rows = np.flatnonzero(cache.state != DONE)
+    loader: DataLoader[tuple[int, Prepared | str]] = DataLoader(
+        _Worker(recipe, rows), batch_size=None, num_workers=min(workers, len(rows) // 8), prefetch_factor=None
+    )
+    for row, prepared in _progress(loader, len(rows)):
+        if isinstance(prepared, str):
+            cache.mark(row, {"error": prepared})
+        else:
+            cache.keep(row, prepared)
+            cache.mark(row, prepared.header)
+
+
+def _progress(loader: DataLoader[Any], total: int) -> Iterator[Any]:
+    columns = (
+        TextColumn("preparing images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        for item in loader:
+            yield item
+            progress.advance(task)

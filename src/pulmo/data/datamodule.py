@@ -1,0 +1,288 @@
+"""The LightningDataModule that every data set shares: index, split, cache, loaders."""
+
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pulmo.data import cache, splits
+from pulmo.data.collate import collate
+from pulmo.data.dataset import Draw, EveryImageOnce, RadiographDataset, TrainOrder
+from pulmo.data.lists import no_boxes
+from pulmo.data.preparing import OnTheFly, Recipe, Store
+from pulmo.errors import ConfigError, DataError
+from pulmo.transforms.augment import Augment
+from pulmo.transforms.preprocess import Preprocess
+from pulmo.types import TABLE_COLUMNS, Batch, Split, Target
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False)
+class ChestDataModule(LightningDataModule, ABC):
+    """Batches of a chest-radiograph data set. A subclass says what its folder holds, by `index`.
+
+    root           the data set's folder
+    preprocess     what is done to each image once; `augment` what is done to training images each time
+    masks          folder of lung masks, where the data set has or is given one
+    split          "auto", "official" or a csv; `folds`, `fold`, `val_fraction`, `test_fraction`: see `splits`
+    sampling       "shuffle", or "balanced": each class drawn equally often
+    cache          "disk" (in `cache_dir`), "ram" or "off"
+    on_error       a file that cannot be read: "raise", or "skip", which leaves it out and says so
+    split_seed     of the split alone, so that runs with other seeds are tested on the same images
+    seed           of the order and the augmentation
+    """
+
+    root: str
+    preprocess: Preprocess
+    augment: Augment | None = None
+    masks: str | None = None
+    split: str = "auto"
+    folds: int | None = None
+    fold: int | None = None
+    split_seed: int = 0
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    batch_size: int = 32
+    num_workers: int | None = None
+    cache: Literal["disk", "ram", "off"] = "disk"
+    cache_dir: str = "~/.cache/pulmo"
+    on_error: Literal["raise", "skip"] = "raise"
+    seed: int = 0
+
+    gives: ClassVar[frozenset[Target]] = frozenset({"label"})
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.needs: frozenset[Target] = frozenset({"label"})
+        self.skipped = pd.DataFrame(columns=["image_id", "path", "cause"])
+        self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
+        self._indexed: pd.DataFrame | None = None
+        self._table: pd.DataFrame | None = None
+        self._datasets: dict[str, RadiographDataset] = {}
+        if self.batch_size < 1:
+            raise ConfigError(f"data.batch_size={self.batch_size}: at least 1")
+        if self.cache == "off" and self.on_error == "skip":
+            raise ConfigError("data.on_error=skip must know the files beforehand: give data.cache=disk or ram")
+
+    # What a data set says of itself
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names by label, the normal class first; known before any file is read."""
+
+    @abstractmethod
+    def index(self) -> pd.DataFrame:
+        """Read the folder's lists into one row an image: `TABLE_COLUMNS`, then the data set's own."""
+
+    def select(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Choose among the rows of `index` by option; what is left out stays in the cache for other runs."""
+        return table
+
+    def unlabelled(self) -> list[Path]:
+        """Images without labels that the data set brings along, such as a challenge's test images."""
+        return []
+
+    def check(self) -> None:
+        """Raise if the configuration cannot work, before any image is read."""
+        lacking = self.needs - self.gives
+        if lacking:
+            raise ConfigError(
+                f"{type(self).__name__} gives {_listed(self.gives)}; the model needs {_listed(self.needs)}: "
+                "choose another data= or model="
+            )
+        for name, folder in (("data.root", self.root), ("data.masks", self.masks)):
+            if folder is not None and not Path(folder).expanduser().is_dir():
+                raise DataError(f"no folder {folder}: give {name}=FOLDER, or draw a sample with `pulmo sample`")
+
+    # Lightning's hooks
+
+    def prepare_data(self) -> None:
+        """Build the cache, on one process of each machine, before the others look for it."""
+        began = time.perf_counter()
+        if self.cache == "disk":
+            self._store(self._images())
+        self.prepare_seconds += time.perf_counter() - began
+
+    def setup(self, stage: str) -> None:
+        """Make `table`, one row an image with its final split, and the data set of each split."""
+        if self._table is not None:
+            return
+        began = time.perf_counter()
+        images = self._images()
+        table = self._split(self.select(images))
+        store = self._store(images)
+        if isinstance(store, cache.Cache):
+            table = self._without_failures(_with_header(table, store), store.failures)
+        self._datasets.update({name: self._dataset(table, store, name) for name in splits.SPLITS})
+        self._table = table
+        self.prepare_seconds += time.perf_counter() - began
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All images in use, with their final `split`; made by `setup`."""
+        if self._table is None:
+            raise RuntimeError("setup() makes the table")
+        return self._table
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class."""
+        labels = self.table.loc[self.table["split"] == "train", "label"]
+        return [int((labels == label).sum()) for label in range(len(self.class_names))]
+
+    def rows_of(self, split: Split | Literal["predict"]) -> pd.DataFrame:
+        """The split's part of the table, in the order of `Batch.row`."""
+        return self._datasets[split].table
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
+        dataset = self._datasets["train"]
+        rank, world = self._rank_and_world()
+        labels = dataset.table["label"].tolist()
+        order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, rank=rank, world=world)
+        return self._loader(dataset, order, drop_last=len(order) > 1 and len(order) % self.batch_size == 1)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Each validation image once."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Each test image once."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Each unlabelled image once, read as it comes: they are seen once, so no cache is built."""
+        paths = self.unlabelled()
+        if not paths:
+            raise DataError(f"{self.root} has no unlabelled images to predict: leave out predict=true")
+        ids = [path.stem for path in paths]
+        table = pd.DataFrame({"image_id": ids, "patient_id": "", "path": [str(path) for path in paths]})
+        table = table.assign(split="", label=-1, boxes=no_boxes(len(table)), mask="", view="")
+        self._datasets["predict"] = RadiographDataset(
+            table, np.arange(len(table)), OnTheFly(Recipe(table, self.preprocess, False)), self.needs
+        )
+        return self._evaluation_loader("predict")
+
+    # Steps
+
+    def _images(self) -> pd.DataFrame:
+        """The images that any run with this preprocess could use: one cache serves them all."""
+        if self._indexed is None:
+            table = self.index()
+            if "label" in self.needs:
+                table = table[table["label"] >= 0]
+            if table.empty:
+                raise DataError(f"no image with a label in {self.root}")
+            repeated = table.loc[table["image_id"].duplicated(), "image_id"]
+            if len(repeated):
+                raise DataError(f"{self.root}: {len(repeated)} image ids stand twice, such as {repeated.iloc[0]}")
+            table = self._with_masks(table).reset_index(drop=True)
+            self._indexed = table.assign(row_in_store=np.arange(len(table)))
+        return self._indexed
+
+    def _split(self, table: pd.DataFrame) -> pd.DataFrame:
+        split = splits.assign(
+            table,
+            split=self.split,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            folds=self.folds,
+            fold=self.fold,
+            seed=self.split_seed,
+        )
+        return table.assign(split=split)[split != ""].reset_index(drop=True)
+
+    def _with_masks(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Refuse, or leave out, images without the lung mask that preprocess or the task needs."""
+        if not (self.preprocess.needs_mask or "lung_mask" in self.needs):
+            return table
+        without = table["mask"] == ""
+        if without.any() and self.preprocess.missing == "raise":
+            counts = table.loc[without, "split"].value_counts()
+            where = ", ".join(f"{count} of {name or 'no split'}" for name, count in counts.items())
+            raise DataError(
+                f"{int(without.sum())} of {len(table)} images have no lung mask ({where}), such as "
+                f"{table.loc[without, 'image_id'].iloc[0]}: give data.masks=FOLDER, or preprocess.missing=skip"
+            )
+        if without.any():
+            log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
+        return table[~without]
+
+    def _store(self, table: pd.DataFrame) -> Store:
+        recipe = Recipe(table[list(TABLE_COLUMNS)], self.preprocess, "lung_mask" in self.needs)
+        if self.cache == "off":
+            return OnTheFly(recipe)
+        if self.cache == "ram":
+            return cache.in_memory(recipe, _cores())
+        return cache.on_disk(recipe, _cores(), Path(self.cache_dir).expanduser())
+
+    def _without_failures(self, table: pd.DataFrame, failures: dict[int, str]) -> pd.DataFrame:
+        failed = table[table["row_in_store"].isin(list(failures))]
+        if failed.empty:
+            return table
+        causes = failed["row_in_store"].map(failures)
+        lines = [f"{path}: {cause}" for path, cause in zip(failed["path"], causes, strict=True)]
+        if self.on_error == "raise":
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            raise DataError(f"{lines[0]}{more}; data.on_error=skip leaves such files out")
+        log.warning("skipped %d of %d images that cannot be read: %s", len(lines), len(table), "; ".join(lines[:3]))
+        self.skipped = failed[["image_id", "path"]].assign(cause=causes)
+        table = table.drop(index=failed.index).reset_index(drop=True)
+        splits.check(table, table["split"])
+        return table
+
+    def _dataset(self, table: pd.DataFrame, store: Store, name: str) -> RadiographDataset:
+        part = table[table["split"] == name]
+        rows: npt.NDArray[np.intp] = part["row_in_store"].to_numpy(np.intp)
+        augment = self.augment if name == "train" else None
+        return RadiographDataset(part.reset_index(drop=True), rows, store, self.needs, augment)
+
+    def _evaluation_loader(self, split: Split | Literal["predict"]) -> DataLoader[Batch]:
+        dataset = self._datasets[split]
+        rank, world = self._rank_and_world()
+        return self._loader(dataset, EveryImageOnce(len(dataset), rank=rank, world=world), drop_last=False)
+
+    def _loader(self, dataset: RadiographDataset, order: Sampler[Draw], drop_last: bool) -> DataLoader[Batch]:
+        workers = self.num_workers if self.num_workers is not None else max(0, min(8, _cores() - 1))
+        return DataLoader(
+            cast(Dataset[Batch], dataset),  # a loader is typed by what it gives
+            batch_size=self.batch_size,
+            sampler=order,
+            num_workers=workers,
+            collate_fn=collate,
+            drop_last=drop_last,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            persistent_workers=workers > 0,
+        )
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+
+def _with_header(table: pd.DataFrame, store: cache.Cache) -> pd.DataFrame:
+    """Add what the files' headers say of the patient, where the data set's lists say nothing."""
+    for name in ("sex", "age", "view"):
+        said = table["row_in_store"].map(lambda row, name=name: store.notes.get(row, {}).get(name, ""))
+        if said.any() and not (name in table and table[name].any()):
+            table = table.assign(**{name: said})
+    return table
+
+
+def _listed(targets: frozenset[Target]) -> str:
+    return ", ".join(sorted(targets))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,118 @@
+"""Images of one split as samples, and the order in which they come."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from pulmo.data.preparing import Store
+from pulmo.transforms.augment import Augment
+from pulmo.types import Sample, Target
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One position of a split and the seed of its augmentation; `seed` None leaves the image as it is."""
+
+    row: int
+    seed: int | None = None
+
+
+class RadiographDataset(Dataset[Sample]):
+    """Samples of a split's `table`; `rows` are their places in the `store`."""
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        rows: npt.NDArray[np.intp],
+        store: Store,
+        targets: frozenset[Target],
+        augment: Augment | None = None,
+    ) -> None:
+        self.table = table
+        self._rows, self._store, self._targets, self._augment = rows, store, targets, augment
+        self._labels = table["label"].to_numpy()
+        self._boxes = [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in table["boxes"]]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """Give one image and the targets asked for, all moved by the same augmentation."""
+        prepared = self._store[int(self._rows[draw.row])]
+        image, boxes = prepared.image, prepared.geometry.boxes(self._boxes[draw.row])
+        masks = {}
+        if "lung_mask" in self._targets:
+            masks["lung_mask"] = np.zeros_like(image) if prepared.lung_mask is None else prepared.lung_mask
+        if "opacity_mask" in self._targets:
+            masks["opacity_mask"] = filled(boxes, image.shape[0])
+        if self._augment is not None and draw.seed is not None:
+            image, moved, boxes = self._augment(image, draw.seed, list(masks.values()), boxes)
+            masks = dict(zip(masks, moved, strict=True))
+        # A copy, since the cache's pages are shared with other processes and torch wants them writable.
+        sample: dict[str, object] = {"image": torch.from_numpy(np.array(image))[None], "row": draw.row}
+        sample |= {name: torch.from_numpy(np.array(mask)) for name, mask in masks.items()}
+        if "label" in self._targets:
+            sample["label"] = int(self._labels[draw.row])
+        if "boxes" in self._targets:
+            sample["boxes"] = torch.from_numpy(boxes)
+        return cast(Sample, sample)
+
+
+def filled(boxes: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.uint8]:
+    """Give (size, size) uint8 {0, 1}: 1 for each pixel whose centre lies in one of the (N, 4) xyxy boxes."""
+    mask = np.zeros((size, size), np.uint8)
+    for x1, y1, x2, y2 in np.rint(boxes).astype(int):
+        mask[max(0, y1) : y2, max(0, x1) : x2] = 1
+    return mask
+
+
+class TrainOrder(Sampler[Draw]):
+    """An epoch's order, shuffled or drawn to equal classes; a function of (seed, epoch) alone.
+
+    So it is the same after a resume and with any number of workers. Each of `world` ranks takes every
+    `world`-th draw, the first ones again where the number does not divide.
+    """
+
+    def __init__(self, labels: Sequence[int], *, balanced: bool, seed: int, rank: int = 0, world: int = 1) -> None:
+        self._labels = np.asarray(labels)
+        self._balanced, self._seed, self._rank, self._world = balanced, seed, rank, world
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._world)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self._seed, self._epoch])
+        count = len(self._labels)
+        if self._balanced:
+            classes, inverse, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
+            order = rng.choice(count, count, p=1 / (counts[inverse] * len(classes)))
+        else:
+            order = rng.permutation(count)
+        seeds = rng.integers(2**31, size=count)
+        for position in range(self._rank, len(self) * self._world, self._world):
+            yield Draw(int(order[position % count]), int(seeds[position % count]))
+
+
+class EveryImageOnce(Sampler[Draw]):
+    """All images in the order of the table, shared out among `world` ranks; none padded, none repeated."""
+
+    def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:
+        self._rows = range(rank, count, world)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Draw]:
+        return (Draw(row) for row in self._rows)

@@ -1,0 +1,75 @@
+"""What lies in a data-set folder: its files and its csv lists, as found in the wild."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pulmo.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+
+
+def images_below(folder: Path) -> list[Path]:
+    """All image files below `folder`, by suffix, sorted; hidden files and macOS leavings are passed over."""
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                yield from _walk(Path(entry.path))
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                yield Path(entry.path)
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, str]:
+    """File stem → path; the first of two files with one stem."""
+    found: dict[str, str] = {}
+    for path in paths:
+        found.setdefault(path.stem, str(path))
+    return found
+
+
+def masks_by_stem(folder: str | None) -> dict[str, str]:
+    """File stem → path of each mask below `folder`; none without a folder."""
+    return by_stem(images_below(Path(folder).expanduser())) if folder else {}
+
+
+def no_boxes(count: int) -> list[Any]:
+    """The `boxes` column of a data set without boxes."""
+    return [[] for _ in range(count)]
+
+
+def read_list(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a csv as text, empty cells as "", whatever its separator (, ; tab) or encoding.
+
+    Raises `DataError` if it is absent, empty, or lacks one of `columns`.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    for encoding in ("utf-8-sig", "latin-1"):  # the second takes any bytes
+        try:
+            head = pd.read_csv(path, sep="\0", nrows=0, encoding=encoding, engine="python")
+            separator = max(",;\t", key=str(head.columns[0]).count)
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding=encoding,
+            )
+            break
+        except UnicodeDecodeError:
+            continue
+        except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+            raise DataError(f"{path} is no csv: {error}") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    return frame

@@ -1,0 +1,132 @@
+"""RSNA Pneumonia Detection Challenge 2018 (Shih et al. 2019, 10.1148/ryai.2019180041).
+
+26,684 frontal radiographs of the NIH collection as DICOM, with boxes around opacities that may be pneumonia.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+
+from pulmo.data.datamodule import ChestDataModule
+from pulmo.data.lists import by_stem, images_below, masks_by_stem, read_list
+from pulmo.errors import DataError
+from pulmo.types import Target
+
+log = logging.getLogger(__name__)
+
+CLASSES = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
+MAPPINGS = ("nih_source.csv", "pneumonia-challenge-dataset-mappings_2018.json")
+
+
+@dataclass(kw_only=True, eq=False)
+class RSNA(ChestDataModule):
+    """The challenge's folder: `stage_2_train_images/` (.dcm, .png or .jpg) and `stage_2_train_labels.csv`.
+
+    labels     "binary": opacity or none; "three_class": the challenge's detailed classes
+    negatives  which images without opacity take part: "all", "normal", or "not_normal"
+    patients   csv (`patientId`, `nih_patient`) or the challenge's json that maps images to patients: the
+               challenge's own `patientId` names an image, so without it a patient's images may cross splits
+    """
+
+    labels: Literal["binary", "three_class"] = "binary"
+    negatives: Literal["all", "normal", "not_normal"] = "all"
+    patients: str | None = None
+
+    gives: ClassVar[frozenset[Target]] = frozenset({"label", "boxes", "opacity_mask", "lung_mask"})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Two classes, or the challenge's three."""
+        return CLASSES if self.labels == "three_class" else ("No Lung Opacity", "Lung Opacity")
+
+    def index(self) -> pd.DataFrame:
+        """One row an image of `stage_2_train_labels.csv`, which itself has one a box."""
+        root = Path(self.root).expanduser()
+        rows = read_list(root / "stage_2_train_labels.csv", ["patientId", "x", "y", "width", "height", "Target"])
+        files = by_stem(images_below(_folder(root, "stage_2_train_images")))
+        table = rows.groupby("patientId", sort=False)["Target"].agg(lambda targets: int("1" in set(targets)))
+        frame = table.rename("opacity").rename_axis("image_id").reset_index()
+        boxes = _boxes(rows, root)
+        frame["boxes"] = [boxes.get(image_id, []) for image_id in frame["image_id"]]
+        frame["class"] = frame["image_id"].map(self._detailed(root))
+        frame["label"] = self._label(frame, root)
+        frame["path"] = frame["image_id"].map(files)
+        absent = frame["path"].isna()
+        if absent.all():
+            raise DataError(f"none of the {len(frame)} images of stage_2_train_labels.csv is in {root}")
+        if absent.any():
+            log.warning("RSNA: %d of %d listed images are not in %s", int(absent.sum()), len(frame), root)
+        patients = self._patients(root)
+        frame["patient_id"] = frame["image_id"].map(patients).fillna(frame["image_id"])
+        masks = masks_by_stem(self.masks)
+        frame["mask"] = frame["image_id"].map(masks).fillna("") if masks else ""
+        frame = frame.assign(split="", view="")
+        columns = ["image_id", "patient_id", "path", "split", "label", "boxes", "mask", "view", "class"]
+        return frame.loc[~absent, columns].reset_index(drop=True)
+
+    def select(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Keep the negatives asked for; all positives stay."""
+        if self.negatives == "all":
+            return table
+        kept = {"normal": CLASSES[0], "not_normal": CLASSES[1]}[self.negatives]
+        chosen: pd.DataFrame = table[table["class"].isin([kept, CLASSES[2]])]
+        return chosen.reset_index(drop=True)
+
+    def unlabelled(self) -> list[Path]:
+        """The challenge's test images."""
+        folder = Path(self.root).expanduser() / "stage_2_test_images"
+        return images_below(folder) if folder.is_dir() else []
+
+    def _detailed(self, root: Path) -> dict[str, str]:
+        path = root / "stage_2_detailed_class_info.csv"
+        if not path.exists():
+            if self.labels == "three_class" or self.negatives != "all":
+                raise DataError(f"no file {path}: data.labels=three_class and data.negatives need it")
+            return {}
+        frame = read_list(path, ["patientId", "class"]).drop_duplicates("patientId")
+        return dict(zip(frame["patientId"], frame["class"], strict=True))
+
+    def _label(self, frame: pd.DataFrame, root: Path) -> pd.Series:
+        if self.labels == "binary":
+            return frame["opacity"]
+        unknown = frame.loc[~frame["class"].isin(CLASSES), "image_id"]
+        if len(unknown):
+            raise DataError(f"{root}: {len(unknown)} images have no detailed class, such as {unknown.iloc[0]}")
+        return frame["class"].map(CLASSES.index).astype(int)
+
+    def _patients(self, root: Path) -> dict[str, str]:
+        candidates = [Path(self.patients).expanduser()] if self.patients else [root / name for name in MAPPINGS]
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is None:
+            if self.patients:
+                raise DataError(f"data.patients={self.patients}: no such file")
+            log.warning(
+                "RSNA: no patient mapping (data.patients=FILE): each image counts as a patient, "
+                "so two images of one patient may cross splits"
+            )
+            return {}
+        if path.suffix == ".json":
+            entries = json.loads(path.read_text())
+            return {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
+        frame = read_list(path, ["patientId", "nih_patient"])
+        return dict(zip(frame["patientId"], frame["nih_patient"], strict=True))
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / name if (root / name).is_dir() else root
+
+
+def _boxes(rows: pd.DataFrame, root: Path) -> dict[str, list[list[float]]]:
+    boxed = rows[rows["x"] != ""]
+    boxes: dict[str, list[list[float]]] = {}
+    try:
+        numbers = boxed[["x", "y", "width", "height"]].astype(float)
+    except ValueError as error:
+        raise DataError(f"{root / 'stage_2_train_labels.csv'}: a box is not a number ({error})") from error
+    for image_id, x, y, width, height in zip(boxed["patientId"], *numbers.to_numpy().T, strict=True):
+        boxes.setdefault(image_id, []).append([x, y, x + width, y + height])
+    return boxes

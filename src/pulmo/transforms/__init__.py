@@ -1,0 +1,1 @@
+"""What is done to an image between its file and the network."""

@@ -1,0 +1,137 @@
+"""What every task shares: the network and its input, the optimizer, the blocks that learn."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from pulmo.errors import ConfigError
+from pulmo.tasks.schedules import Schedule
+from pulmo.types import Batch, Predictions, Target
+
+NEVER = 2**62  # epochs: Lightning leaves the plateau schedule to us, see `on_train_epoch_end`
+
+
+class Task(LightningModule, ABC):
+    """A network, how it learns, and how it is measured.
+
+    net        image in, logits or detections out
+    image      normalises (B, 1, H, W) uint8 to what the network eats; part of the checkpoint and of exports
+    optimizer  partial: given parameter groups
+    scheduler  partial of `pulmo.tasks.schedules`, or None for a constant rate
+    monitor    figure that a plateau schedule watches
+    """
+
+    needs: ClassVar[frozenset[Target]]
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        image: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Schedule | None = None,
+        monitor: str = "val/loss",
+    ) -> None:
+        super().__init__()
+        self.net, self.image = net, image
+        self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
+        self.learning_rates: Mapping[str, float | None] = {"": None}
+        self.stage_epochs: int | None = None
+        # Plain values that rebuild this task; `pulmo.run.load_task` reads them from the checkpoint.
+        self.origin: dict[str, Any] = {}
+        self.figures: dict[str, float] = {}
+        self.predictions: dict[str, Predictions] = {}
+
+    def forward(self, image: Tensor) -> Any:
+        """Network's answer to (B, 1, H, W) uint8 images."""
+        return self.net(self.image(image))
+
+    @abstractmethod
+    def table_columns(self, predictions: Predictions) -> dict[str, Any]:
+        """Columns of the predictions csv behind the image's own: `label`, `score`, `prediction`, …"""
+
+    @abstractmethod
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Give the loss."""
+
+    def learning_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of each block in `learning_rates`, each parameter once, in the block that names it first.
+
+        Raises `ConfigError` for a block that the network has not.
+        """
+        taken: set[int] = set()
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name in sorted(self.learning_rates, key=len, reverse=True):  # the inner block before the outer
+            try:
+                block = self.net.get_submodule(name)
+            except AttributeError:
+                have = ", ".join(child for child, _ in self.net.named_children())
+                raise ConfigError(f"finetune: the network has no block {name!r}; it has {have}") from None
+            groups[name] = [parameter for parameter in block.parameters() if id(parameter) not in taken]
+            taken |= {id(parameter) for parameter in groups[name]}
+        return groups
+
+    def configure_optimizers(self) -> Any:
+        """Give the optimizer of the current stage, and its schedule over the stage's steps."""
+        groups = [
+            {"params": parameters, "name": name or "all"}
+            | ({} if self.learning_rates[name] is None else {"lr": self.learning_rates[name]})
+            for name, parameters in self.learning_parameters().items()
+        ]
+        optimizer = self.optimizer(groups)
+        if self.scheduler is None:
+            return optimizer
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 1:
+            raise ConfigError(f"trainer.max_epochs={epochs}: a schedule needs an end")
+        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
+        steps = steps_per_epoch * (self.stage_epochs or epochs)
+        schedule = self.scheduler(optimizer, steps=steps, steps_per_epoch=steps_per_epoch)
+        if isinstance(schedule, ReduceLROnPlateau):
+            config = {"interval": "epoch", "frequency": NEVER, "monitor": self.monitor, "strict": False}
+        else:
+            config = {"interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **config}}
+
+    def on_train_epoch_end(self) -> None:
+        """Step a plateau schedule, and log each block's rate.
+
+        Before the checkpoint is written: Lightning would do it afterwards, and a resumed run would then have
+        missed the step.
+        """
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau) and self.monitor in self.trainer.callback_metrics:
+            schedule.step(float(self.trainer.callback_metrics[self.monitor]))
+
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate of each block."""
+        for group in self.trainer.optimizers[0].param_groups:
+            self.log(f"lr/{group['name']}", float(group["lr"]))
+
+    def state(self) -> dict[str, Any]:
+        """Fitted values beside the weights, as plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds this task elsewhere: plain values, so that `weights_only` loading takes them."""
+        checkpoint["pulmo"] = {"origin": self.origin, "state": self.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the fitted values."""
+        self.restore(checkpoint.get("pulmo", {}).get("state", {}))
+
+    def log_figures(self, split: str, figures: Mapping[str, float]) -> None:
+        """Log as `split/name`; all ranks hold the same figures, computed on all images."""
+        named = {f"{split}/{name}": float(value) for name, value in figures.items()}
+        self.figures |= named
+        self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in named.items()})

@@ -1,0 +1,15 @@
+"""Class weights from the training images, for the loss that asks for them."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class BalanceClasses(Callback):
+    """Tells the task's loss how many training images each class has, before the first step."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand over the counts once the data is split."""
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and hasattr(pl_module.loss, "balance"):
+            pl_module.loss.balance(datamodule.class_counts)  # type: ignore[operator]

@@ -1,0 +1,161 @@
+"""Configuration mistakes, found before anything is built and told with their remedy."""
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, Literal, Union, get_args, get_origin
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from pulmo.errors import ConfigError
+
+PLAIN = (bool, int, float, str, type(None), list, dict)
+
+
+def check(config: DictConfig) -> None:
+    """Compare every value with the signature of what its `_target_` builds.
+
+    The signatures are the schema: there is no second list of keys and types to keep in step. Raises
+    `ConfigError` for a key that the target does not take, a value of another type, and devices that this
+    machine does not have.
+    """
+    for path, node in _targets(config, ""):
+        _check_node(path, node)
+    _check_devices(config.trainer)
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for key in map(str, node):
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _targets(node[key], f"{path}.{key}" if path else key)
+    elif isinstance(node, ListConfig):
+        for number, item in enumerate(node):
+            yield from _targets(item, f"{path}.{number}")
+
+
+def _check_node(path: str, node: DictConfig) -> None:
+    try:
+        target = get_object(node["_target_"])
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}._target_={node['_target_']}: {error}") from error
+    function = target.__init__ if inspect.isclass(target) else target
+    parameters = inspect.signature(target).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):
+        hints = {}
+    for key in map(str, node):
+        if key.startswith("_"):
+            continue
+        if key not in parameters and not takes_any:
+            near = get_close_matches(key, list(parameters), 1)
+            hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {', '.join(parameters)}"
+            raise ConfigError(f"{path}.{key}: {node['_target_']} takes no such argument; {hint}")
+        if OmegaConf.is_missing(node, key):
+            raise ConfigError(f"{path}.{key} has no value: give {path}.{key}=…")
+        value = _plain(node, key)
+        if key in hints and _is_plain(value):
+            _check_value(f"{path}.{key}", value, hints[key])
+
+
+def _plain(node: DictConfig, key: str) -> Any:
+    try:
+        value = node[key]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "_target_" not in value and all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, PLAIN)
+
+
+def _check_value(path: str, value: Any, hint: Any) -> None:
+    if not _only_plain(hint):
+        return
+    try:
+        # By way of json, where a list may stand for a tuple; all else is strict, as the target will see it.
+        TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{path}={value}: {_expected(hint)} expected ({error.errors()[0]['msg']})") from error
+    except PydanticUserError:
+        return
+
+
+def _only_plain(hint: Any) -> bool:
+    """Whether a type is made of plain values alone, so that pydantic can judge it."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return all(_only_plain(part) for part in get_args(hint))
+    if get_origin(hint) is Literal or typing.is_typeddict(hint):
+        return True
+    if get_origin(hint) is not None:
+        return all(_only_plain(part) for part in get_args(hint) if part is not Ellipsis)
+    return hint in PLAIN or hint is type(None)
+
+
+def _expected(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_expected(part) for part in get_args(hint))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return names.get(hint, str(hint).replace("typing.", ""))
+
+
+def _check_devices(trainer: DictConfig) -> None:
+    wanted, accelerator = trainer.get("devices"), trainer.get("accelerator")
+    if accelerator not in ("gpu", "cuda"):
+        return
+    have = torch.cuda.device_count()
+    if have == 0:
+        raise ConfigError(
+            f"strategy={accelerator}: this machine has no GPU that torch can see; choose strategy=cpu or auto"
+        )
+    count = len(wanted) if isinstance(wanted, ListConfig) else wanted
+    if isinstance(count, int) and count > have:
+        raise ConfigError(f"trainer.devices={wanted}: this machine has {have} GPU; choose at most {have}")
+
+
+def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> str | None:
+    """Give one or two lines for a mistake in the command line or the configuration; None for anything else.
+
+    `keys` are the dotted keys of the configuration, `groups` its groups with their options, for suggestions.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigError):
+            return str(cause)
+        cause = cause.__cause__
+    text = str(error)
+    first = text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, InstantiationException):
+        return None
+    for group, options in groups.items():
+        for marker in (f"Could not find '{group}/", f"Could not load '{group}/"):
+            if marker in text:
+                wrong = text.split(marker)[1].split("'")[0]
+                return f"no {group}={wrong}; {_near(wrong, options)}there are {', '.join(options)}"
+    if "Could not override '" in text:
+        wrong = text.split("Could not override '")[1].split("'")[0]
+        return f"no key or group {wrong!r}; {_near(wrong, [*keys, *groups])}+{wrong}=… adds a new one"
+    return first
+
+
+def _near(wrong: str, known: list[str]) -> str:
+    near = get_close_matches(wrong, known, 1, 0.6)
+    return f"did you mean {near[0]}? " if near else ""

@@ -1,0 +1,155 @@
+"""The training command line: Hydra's, with `resume`, and mistakes told in a line or two."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pulmo.config import explain
+from pulmo.errors import ConfigError, PulmoError
+
+PACKAGED = Path(__file__).parent / "conf"
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
+
+
+def launch() -> None:
+    """Train by the overrides in `sys.argv`; exits with status 1 and a message for what the user can mend."""
+    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the message is ours
+    _quiet()
+    try:
+        sys.argv[1:] = resumed(sys.argv[1:])
+        _main()
+    except (PulmoError, HydraException, OmegaConfBaseException, MisconfigurationException) as error:
+        message = str(error) if isinstance(error, PulmoError) else explain(error, *_known(sys.argv[1:]))
+        if trace or message is None:
+            raise
+        print(f"pulmo: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")  # type: ignore[untyped-decorator]
+def _main(config: DictConfig) -> float | None:
+    from pulmo import run  # after composition: a misspelt option is told before torch is loaded
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return run.train(config, folder, list(HydraConfig.get().overrides.task))
+    except PulmoError:
+        _remove_if_unused(folder)
+        raise
+
+
+def resumed(arguments: list[str]) -> list[str]:
+    """Replace `resume=last|RUN|CHECKPOINT` by the run's own overrides, folder and checkpoint, then the new ones.
+
+    "last" is the newest run under outputs/ with a checkpoint; where `data=` or `model=` is given, of that pair.
+    Raises `ConfigError` if there is none.
+    """
+    values = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    if not values or values[-1] in ("", "null"):
+        return arguments
+    rest = [argument for argument in arguments if not argument.startswith("resume=")]
+    if any(argument in ("-m", "--multirun") for argument in rest):
+        raise ConfigError("resume goes on with one run; leave out -m")
+    checkpoint = _checkpoint(values[-1], rest)
+    folder = checkpoint.parents[1]
+    stored = folder / "overrides.yaml"
+    if not stored.is_file():
+        raise ConfigError(f"resume={values[-1]}: {folder} has no overrides.yaml, so it is no run folder of pulmo")
+    rest = [argument for argument in rest if not argument.startswith("run_dir=")]
+    kept = [override for override in yaml.safe_load(stored.read_text()) or [] if not _replaced(override, rest)]
+    return [*kept, f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
+
+
+def _checkpoint(value: str, rest: list[str]) -> Path:
+    if value == "last":
+        chosen = dict(
+            argument.split("=", 1) for argument in rest if argument.startswith(("data=", "model=", "run_dir="))
+        )
+        if "run_dir" in chosen:
+            found = [Path(chosen["run_dir"]) / "checkpoints" / "last.ckpt"]
+        else:
+            pair = f"{chosen.get('data', '*')}_{chosen.get('model', '*')}"
+            found = sorted(
+                Path("outputs").glob(f"{pair}/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime
+            )
+        if not found or not found[-1].is_file():
+            raise ConfigError("resume=last: no run with a checkpoint in outputs/; give resume=RUN_FOLDER")
+        return found[-1].resolve()
+    path = Path(value).expanduser()
+    checkpoint = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not checkpoint.is_file():
+        raise ConfigError(f"resume={value}: no file {checkpoint}; give last, a run folder, or a checkpoint")
+    return checkpoint.resolve()
+
+
+def _replaced(override: str, rest: list[str]) -> bool:
+    key = override.partition("=")[0].lstrip("+~")
+    return any(argument.partition("=")[0].lstrip("+~") == key for argument in rest)
+
+
+def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Dotted keys and groups of the configuration, as far as its group choices compose."""
+    groups = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
+        for folder in CONF.iterdir()
+        if folder.is_dir()
+    }
+    choices = [
+        argument
+        for argument in arguments
+        if argument.partition("=")[0] in groups and argument.partition("=")[2] in groups[argument.partition("=")[0]]
+    ]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", choices)
+    return list(_dotted(config, "")), groups
+
+
+def _dotted(node: DictConfig, path: str) -> list[str]:
+    keys = []
+    for key in map(str, node):
+        dotted = f"{path}.{key}" if path else key
+        keys.append(dotted)
+        raw = node._get_node(key)
+        if isinstance(raw, DictConfig) and not raw._is_interpolation() and not raw._is_none():
+            keys += _dotted(raw, dotted)
+    return keys
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Take away the folder of a run that never began, when nothing but its log is in it."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says at every run; its warnings about the user's own choices stay."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",
+        r".*sync_dist=True.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*number of training batches .* is smaller than the logging interval.*",
+        r".*isinstance\(treespec, LeafSpec\).*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+if __name__ == "__main__":
+    launch()

@@ -1,0 +1,156 @@
+"""One experiment: from a composed configuration to objects, to a tested checkpoint in a run folder."""
+
+import json
+import logging
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
+
+from pulmo import config as configuration
+from pulmo import environment
+from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.data.datamodule import ChestDataModule
+from pulmo.errors import ConfigError, PulmoError
+from pulmo.report.run_figures import write_figures
+from pulmo.report.summary import print_summary
+from pulmo.report.tensorboard import log_results
+from pulmo.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run is made of."""
+
+    config: DictConfig
+    folder: Path
+    datamodule: ChestDataModule
+    task: Task
+    trainer: Trainer
+
+
+def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+    """Run one experiment in `folder`; give the monitored figure, for sweeps."""
+    experiment = build(config, folder)
+    if experiment.trainer.is_global_zero:
+        environment.write(config, folder, overrides)
+    fit(experiment)
+    test(experiment)
+    return finish(experiment)
+
+
+def build(config: DictConfig, folder: Path) -> Experiment:
+    """Make data module, task and trainer; no image is read.
+
+    Raises `ConfigError` or `DataError` for all that can be known to be wrong by now.
+    """
+    OmegaConf.set_readonly(config, True)
+    configuration.check(config)
+    if _is_first_process() and (folder / "config.yaml").exists() and not config.resume:
+        raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
+    seed_everything(config.seed, workers=True, verbose=False)
+    # A resumed run keeps its split, whatever has come into the data set's folder since.
+    pinned = config.resume and (folder / "split.csv").exists()
+    same_split = {"split": str(folder / "split.csv"), "folds": None, "fold": None} if pinned else {}
+    datamodule: ChestDataModule = _make(config.data, **same_split)
+    datamodule.needs = get_class(config.model.task["_target_"]).needs
+    datamodule.check()
+    task: Task = _make(config.model.task, class_names=list(datamodule.class_names))
+    task.origin = _origin(config, datamodule)
+    callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
+    if config.finetune.stages is not None:
+        callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
+    loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
+    trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
+    return Experiment(config, folder, datamodule, task, trainer)
+
+
+def fit(experiment: Experiment) -> None:
+    """Train to the end, from the checkpoint that `resume` names if it does."""
+    config = experiment.config
+    if (Path(config.data.root).expanduser() / "PHANTOM.txt").exists():
+        log.warning("%s holds drawn phantoms, not patients: figures say nothing about medicine", config.data.root)
+    experiment.trainer.fit(
+        experiment.task, datamodule=experiment.datamodule, ckpt_path=config.resume, weights_only=True
+    )
+
+
+def test(experiment: Experiment) -> None:
+    """Measure the best checkpoint on validation, which fits the threshold, then on the test set."""
+    trainer, task, data = experiment.trainer, experiment.task, experiment.datamodule
+    best = experiment.folder / "checkpoints" / "best.ckpt"
+    checkpoint: dict[str, Any] = {"ckpt_path": str(best), "weights_only": True} if best.exists() else {}
+    epochs = trainer.current_epoch
+    trainer.validate(task, datamodule=data, verbose=False, **checkpoint)
+    trainer.test(task, datamodule=data, verbose=False, **checkpoint)
+    if experiment.config.predict:
+        trainer.predict(task, datamodule=data, return_predictions=False, **checkpoint)
+    task.figures |= {"epochs": epochs, "data/prepare_seconds": data.prepare_seconds}
+    if best.exists():
+        task.figures["best_epoch"] = torch.load(best, weights_only=True, map_location="cpu", mmap=True)["epoch"]
+
+
+def finish(experiment: Experiment) -> float | None:
+    """Write metrics.json and the figures, fill TensorBoard, print the summary; give the monitored figure."""
+    config, folder, task = experiment.config, experiment.folder, experiment.task
+    figures = dict(sorted(task.figures.items()))
+    if experiment.trainer.is_global_zero:
+        plain = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        (folder / "metrics.json").write_text(json.dumps(plain, indent=2) + "\n")
+        callbacks: list[Callback] = experiment.trainer.callbacks  # type: ignore[attr-defined]
+        stages = [callback.starts for callback in callbacks if isinstance(callback, StagedFinetuning)]
+        drawn = write_figures(
+            folder,
+            class_names=experiment.datamodule.class_names,
+            best_epoch=None if "best_epoch" not in figures else int(figures["best_epoch"]),
+            stages=stages[0] if stages else (),
+        )
+        log_results(experiment.trainer.loggers, task.predictions, drawn, environment.settings(config), figures)
+        print_summary(figures, folder)
+    checkpoint = config.callbacks.get("checkpoint")
+    return figures.get(checkpoint.monitor) if checkpoint else None
+
+
+def load_task(checkpoint: str | Path) -> Task:
+    """Rebuild a task from nothing but its checkpoint, on the CPU and ready to predict; runs no pickled code.
+
+    Raises `PulmoError` if the file is no checkpoint of pulmo.
+    """
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        origin = content["pulmo"]["origin"]
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise PulmoError(f"{checkpoint} is no checkpoint of pulmo ({error})") from error
+    task: Task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"])
+    task.origin = origin
+    task.load_state_dict(content["state_dict"])
+    task.on_load_checkpoint(content)
+    return task.eval()
+
+
+def _make(node: DictConfig, **arguments: Any) -> Any:
+    """Instantiate a resolved copy: Hydra would resolve interpolations inside the read-only original."""
+    return instantiate(OmegaConf.to_container(node, resolve=True), **arguments)
+
+
+def _is_first_process() -> bool:
+    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _origin(config: DictConfig, datamodule: ChestDataModule) -> dict[str, Any]:
+    """Plain values from which `load_task` rebuilds the task, and a reader knows how images were prepared."""
+    task: Any = OmegaConf.to_container(config.model.task, resolve=True)
+    if "weights" in task["net"]:
+        task["net"]["weights"] = "none"  # the checkpoint holds them
+    preprocess = OmegaConf.to_container(config.preprocess, resolve=True)
+    return {"task": task, "preprocess": preprocess, "class_names": list(datamodule.class_names)}

@@ -1,0 +1,52 @@
+# make help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+PORT ?= 6006
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-slow check dashboard sample lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  ARGS="model=vgg16 data=kermany" goes on to train.py; PYTHON=python3.12 chooses the interpreter'
+
+train: .venv/ready sample ## install, draw the sample where no data is, train, test: make train ARGS="model=vgg16"
+	@$(BIN)/python train.py $(ARGS)
+
+test: .venv/ready ## install, then the whole suite
+	@$(BIN)/python -m pytest -n auto
+
+test-slow: .venv/ready ## the proofs that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+check: .venv/ready ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+dashboard: .venv/ready ## TensorBoard on outputs/
+	@$(BIN)/tensorboard --logdir outputs --port $(PORT)
+
+sample: .venv/ready ## draw phantom radiographs into data/, where there is nothing yet
+	@$(BIN)/pulmo sample data
+
+lock: ## pin what is installed now, without addresses
+	@$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools | \
+	  sed -E 's/ @ .*//; s/^((nvidia|cuda|triton).*)/\1; sys_platform == "linux"/' > requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python lacks venv: sudo apt-get install python3-venv"; exit 1; }
+	@echo "installing into .venv (once, about two minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+clean: ## remove .venv and caches; data/ and outputs/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

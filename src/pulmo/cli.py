@@ -1,0 +1,69 @@
+"""The `pulmo` command."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulmo.errors import PulmoError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Experiments on pneumonia in chest radiographs.",
+)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the user can mend into one line and status 1."""
+    try:
+        yield
+    except PulmoError as error:
+        print(f"pulmo: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Examples: pulmo train model=resnet50 data=rsna data.root=/data/rsna · pulmo train resume=last · "
+    "pulmo train -m model=resnet18,vgg16 seed=0,1,2 · pulmo train --cfg job (shows the whole configuration)",
+)
+def train(context: typer.Context) -> None:
+    """Train and test one experiment; takes the same OVERRIDES as train.py."""
+    from pulmo import launch
+
+    # Lightning starts further processes by this command line, so it must name a file that trains.
+    sys.argv = [launch.__file__, *context.args]
+    launch.launch()
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write rsna, kermany and padchest.")] = Path("data"),
+) -> None:
+    """Draw phantom radiographs in the layouts of RSNA, Kermany and PadChest, where FOLDER has none yet."""
+    from pulmo.phantom.sample import write_all
+
+    with _told():
+        written = write_all(folder)
+    for path in written:
+        print(f"drawn: {path}")
+    if not written:
+        print(f"{folder} has all three data sets already")
+
+
+@app.command()
+def download(name: Annotated[str, typer.Argument(help="kermany or rsna")]) -> None:
+    """Fetch a data set from Kaggle; prints the data.root to train with."""
+    from pulmo.data.download import download as fetch
+
+    with _told():
+        print(f"data.root={fetch(name)}")
+
+
+if __name__ == "__main__":
+    app()

@@ -51,7 +51,7 @@ class RSNA(ChestDataModule):
         table = rows.groupby("patientId", sort=False)["Target"].agg(lambda targets: int("1" in set(targets)))
         frame = table.rename("opacity").rename_axis("image_id").reset_index()
         boxes = _boxes(rows, root)
-        frame["boxes"] = [boxes.get(image_id, []) for image_id in frame["image_id"]]
+        frame["boxes"] = frame["image_id"].map(lambda image_id: boxes.get(image_id, []))
         frame["class"] = frame["image_id"].map(self._detailed(root))
         frame["label"] = self._label(frame, root)
         frame["path"] = frame["image_id"].map(files)

@@ -1,0 +1,43 @@
+"""All figures of the project in one place: functions from arrays to `Figure`, and the saving of one.
+
+None of them opens a window, reads a file or changes matplotlib's settings.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pulmo.report.confusion import confusion_matrices, confusion_matrix
+from pulmo.report.curves import one_vs_rest_roc, precision_recall_curve, roc_curve
+from pulmo.report.images import image_grid
+from pulmo.report.learning import learning_curves
+from pulmo.report.scores import score_histogram
+from pulmo.report.style import style
+
+__all__ = [
+    "confusion_matrices",
+    "confusion_matrix",
+    "image_grid",
+    "learning_curves",
+    "one_vs_rest_roc",
+    "precision_recall_curve",
+    "roc_curve",
+    "save",
+    "score_histogram",
+]
+
+
+def save(figure: Figure, path: Path, dpi: int = 150) -> Path:
+    """Write the figure as a PNG and return its path; a reader sees the old file or the whole new one.
+
+    Missing folders are made. `dpi` is pixels an inch.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        unfinished = Path(folder) / path.name
+        with style():
+            figure.savefig(unfinished, format="png", dpi=dpi)
+        os.replace(unfinished, path)
+    return path

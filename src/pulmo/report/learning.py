@@ -1,0 +1,73 @@
+"""Learning curves of one run."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pulmo.report.annotation import Flag, flag_lines
+from pulmo.report.style import BLACK, BLUE, GREEN, GREY, VERMILLION, legend_below, new_figure, say, styled
+
+LOOKS = {
+    "train/loss": ("training", VERMILLION, "--", "s"),
+    "val/loss": ("validation", BLUE, "-", "o"),
+    "train/accuracy": ("training accuracy", VERMILLION, "--", "s"),
+    "val/accuracy": ("validation accuracy", BLUE, "-", "o"),
+    "val/auroc": ("validation AUROC", GREEN, "-.", "^"),
+}
+LOSSES = ("train/loss", "val/loss")
+RATES = ("train/accuracy", "val/accuracy", "val/auroc")
+
+
+@styled
+def learning_curves(
+    history: pd.DataFrame, best_epoch: int | None = None, stages: Sequence[int] = (), title: str = ""
+) -> Figure:
+    """Loss on the left, accuracy and AUROC on the right, by epoch.
+
+    `history` has one row an epoch: `epoch` (int from 0) and any of `train/loss`, `val/loss`,
+    `train/accuracy`, `val/accuracy`, `val/auroc`; NaN is a value that was not measured in that epoch.
+    `best_epoch` is marked in both panels, and so is each of `stages`, the first epochs of the fine-tuning
+    stages in their order. Raises ValueError where there is no column `epoch`.
+    """
+    if "epoch" not in history.columns:
+        raise ValueError(f"history has columns {list(history.columns)}; expected `epoch` among them")
+    figure = new_figure(7.6, 3.4)
+    if title:
+        figure.suptitle(title)
+    flags = [Flag(epoch, f"stage {i}", ":", GREY) for i, epoch in enumerate(stages, 1)]
+    if best_epoch is not None:
+        flags.append(Flag(best_epoch, f"best epoch {best_epoch}", "-", BLACK))
+    left, right = figure.subplots(1, 2)
+    for axes, columns, y in ((left, LOSSES, "Loss"), (right, RATES, "Accuracy, AUROC")):
+        axes.set(xlabel="Epoch", ylabel=y)
+        recorded = [c for c in columns if c in history.columns and history[c].notna().any()]
+        if not recorded:
+            say(axes, "not recorded")
+            axes.set(xticks=[], yticks=[])
+            continue
+        _draw(axes, history[["epoch", *recorded]])
+        flag_lines(axes, flags, width_points=210)
+        legend_below(axes, columns=2)
+    return figure
+
+
+def _draw(axes: Axes, history: pd.DataFrame) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+    for column in history.columns.drop("epoch"):
+        measured = history[["epoch", column]].dropna().sort_values("epoch")
+        name, colour, line_style, marker = LOOKS[column]
+        axes.plot(
+            measured["epoch"],
+            measured[column],
+            color=colour,
+            linestyle=line_style,
+            marker=marker,
+            markersize=4,
+            markevery=max(1, len(measured) // 12),
+            label=name,
+            zorder=2.5,
+        )

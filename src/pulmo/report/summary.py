@@ -1,0 +1,43 @@
+"""What a finished run says on the screen."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RANKING = ("auroc", "average_precision", "loss")
+AT_THRESHOLD = ("accuracy", "sensitivity", "specificity", "precision", "f1")
+
+
+def print_summary(results: Mapping[str, float], folder: Path) -> None:
+    """Print the validation and test figures, the dashboard's command, and, as last line, the run folder."""
+    console = Console(highlight=False)
+    console.print(summary_table(results))
+    console.print(f"dashboard: tensorboard --logdir {folder.parent}", soft_wrap=True)
+    print(folder, flush=True)
+
+
+def summary_table(results: Mapping[str, float]) -> Table:
+    """Tabulate the figures that rank, then those at each cut-off, one row a figure, validation beside test."""
+    table = Table("", "validation", "test", header_style="bold")
+    for name in RANKING:
+        _add(table, name.replace("_", " "), name, results)
+    suffixes = sorted({name.partition("@")[2] for name in results if "@" in name}, key=float, reverse=True)
+    for suffix in ["", *(f"@{value}" for value in suffixes)]:
+        table.add_section()
+        fitted = results.get("threshold")
+        where = suffix[1:] or ("fitted threshold" if fitted is None else f"{fitted:.3f}, fitted on validation")
+        if fitted is not None:
+            table.add_row(f"[bold]at {where}[/bold]")
+        for name in AT_THRESHOLD:
+            _add(table, name, f"{name}{suffix}", results)
+    return table
+
+
+def _add(table: Table, label: str, name: str, results: Mapping[str, float]) -> None:
+    values = [results.get(f"{split}/{name}") for split in ("val", "test")]
+    if any(value is not None for value in values):
+        shown = ["" if value is None else "undefined" if math.isnan(value) else f"{value:.4f}" for value in values]
+        table.add_row(label, *shown)

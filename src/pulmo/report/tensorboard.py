@@ -1,0 +1,36 @@
+"""A finished run's figures, curves and settings in TensorBoard."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+
+from pulmo.metrics.classification import scores_of
+from pulmo.types import Predictions
+
+
+def log_results(
+    loggers: Sequence[Logger],
+    predictions: Mapping[str, Predictions],
+    figures: Mapping[str, Figure],
+    settings: Mapping[str, Any],
+    results: Mapping[str, float],
+) -> None:
+    """Add figures (confusion matrices among them), PR curves, and hyper-parameters with final results.
+
+    Results stand under `final/`, so that the HPARAMS tab compares runs and no curve gets a stray point.
+    """
+    final = {f"final/{name}": value for name, value in results.items() if name.startswith(("val/", "test/"))}
+    for logger in loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            continue
+        for name, figure in figures.items():
+            logger.experiment.add_figure(f"figures/{name}", figure)
+        for split, values in predictions.items():
+            scores, labels = scores_of(values["logits"]), values["label"]
+            if scores.ndim == 1 and split != "predict":
+                logger.experiment.add_pr_curve(f"{split}/precision_recall", labels, scores)
+        logger.log_hyperparams(dict(settings), {name: value for name, value in final.items() if math.isfinite(value)})
+        logger.experiment.flush()

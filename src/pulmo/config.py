@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
-from hydra.errors import InstantiationException
+from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -92,7 +92,7 @@ def _check_value(path: str, value: Any, hint: Any) -> None:
         # By way of json, where a list may stand for a tuple; all else is strict, as the target will see it.
         TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{path}={value}: {_expected(hint)} expected ({error.errors()[0]['msg']})") from error
+        raise ConfigError(f"{path}={value}: {_expected(hint)} expected") from error
     except PydanticUserError:
         return
 
@@ -131,20 +131,15 @@ def _check_devices(trainer: DictConfig) -> None:
         raise ConfigError(f"trainer.devices={wanted}: this machine has {have} GPU; choose at most {have}")
 
 
-def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> str | None:
-    """Give one or two lines for a mistake in the command line or the configuration; None for anything else.
+def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> str:
+    """Give one or two lines for a mistake in the command line that Hydra or OmegaConf found.
 
     `keys` are the dotted keys of the configuration, `groups` its groups with their options, for suggestions.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConfigError):
-            return str(cause)
-        cause = cause.__cause__
     text = str(error)
     first = text.splitlines()[0] if text else type(error).__name__
-    if isinstance(error, InstantiationException):
-        return None
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {first}; quote what has spaces or signs, as in data.root=\"'/a b'\""
     for group, options in groups.items():
         for marker in (f"Could not find '{group}/", f"Could not load '{group}/"):
             if marker in text:

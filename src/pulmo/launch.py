@@ -5,13 +5,13 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,30 +24,38 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # 
 
 def launch() -> None:
     """Train by the overrides in `sys.argv`; exits with status 1 and a message for what the user can mend."""
-    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the message is ours
-    _quiet()
+    # Hydra raises rather than prints, since the message is ours; a user who sets this sees the whole trace.
+    os.environ["PULMO_TRACE"] = os.environ.get("PULMO_TRACE", os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         sys.argv[1:] = resumed(sys.argv[1:])
         _main()
-    except (PulmoError, HydraException, OmegaConfBaseException, MisconfigurationException) as error:
-        message = str(error) if isinstance(error, PulmoError) else explain(error, *_known(sys.argv[1:]))
-        if trace or message is None:
-            raise
-        print(f"pulmo: {message}", file=sys.stderr)
-        sys.exit(1)
+    except PulmoError as error:
+        _end(str(error), error)
+    except (HydraException, OmegaConfBaseException) as error:
+        _end(explain(error, *_known(sys.argv[1:])), error)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")  # type: ignore[untyped-decorator]
 def _main(config: DictConfig) -> float | None:
-    from pulmo import run  # after composition: a misspelt option is told before torch is loaded
+    from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
 
+    _quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return run.train(config, folder, list(HydraConfig.get().overrides.task))
-    except PulmoError:
+    except PulmoError as error:
         _remove_if_unused(folder)
-        raise
+        _end(str(error), error)
+
+
+def _end(message: str, error: Exception) -> NoReturn:
+    """Print the message and exit; from within Hydra's job too, which would print its own line for an error."""
+    if os.environ["PULMO_TRACE"] == "1":
+        raise error
+    print(f"pulmo: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 def resumed(arguments: list[str]) -> list[str]:
@@ -138,14 +146,14 @@ def _remove_if_unused(folder: Path) -> None:
 
 def _quiet() -> None:
     """Leave out what Lightning says at every run; its warnings about the user's own choices stay."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    for name in ("pytorch_lightning", "lightning_fabric"):
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r".*does not have many workers.*",
         r".*sync_dist=True.*",
         r".*Checkpoint directory .* exists and is not empty.*",
         r".*number of training batches .* is smaller than the logging interval.*",
+        r".*predict returned None.*",
         r".*isinstance\(treespec, LeafSpec\).*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
@@ -138,8 +140,18 @@ def load_task(checkpoint: str | Path) -> Task:
 
 
 def _make(node: DictConfig, **arguments: Any) -> Any:
-    """Instantiate a resolved copy: Hydra would resolve interpolations inside the read-only original."""
-    return instantiate(OmegaConf.to_container(node, resolve=True), **arguments)
+    """Instantiate a resolved copy: Hydra would resolve interpolations inside the read-only original.
+
+    What a constructor says against its arguments comes out as it was said, without Hydra's wrapping.
+    """
+    try:
+        return instantiate(OmegaConf.to_container(node, resolve=True), **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, PulmoError):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, (MisconfigurationException, TypeError, ValueError)):
+            raise ConfigError(f"{node.get('_target_')}: {error.__cause__}") from error
+        raise
 
 
 def _is_first_process() -> bool:

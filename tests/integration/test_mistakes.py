@@ -1,0 +1,72 @@
+"""What a user gets wrong ends in a line or two that name the remedy, before any image is read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pulmo import launch
+from tests.conftest import SMALL
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model=resnet5"], ["no model=resnet5", "did you mean resnet50?"]),
+        (["dat=rsna"], ["no key or group 'dat'", "did you mean data?"]),
+        (["model.optimizer.lrr=1"], ["no key or group 'model.optimizer.lrr'", "did you mean model.optimizer.lr?"]),
+        (["+data.batchsize=4"], ["data.batchsize", "did you mean data.batch_size?"]),
+        (["data.batch_size=many"], ["data.batch_size=many: a whole number expected"]),
+        (["data.batch_size=0"], ["data.batch_size=0: at least 1"]),
+        (["data.negatives=some"], ["data.negatives=some: all or normal or not_normal expected"]),
+        (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten: a whole number or null expected"]),
+        (["model.loss.class_weights=[1,2,3]"], ["3 values for 2 classes"]),
+        (["data.root=/nowhere/rsna"], ["no folder /nowhere/rsna", "data.root=FOLDER", "pulmo sample"]),
+        (["strategy=gpu"], ["no GPU", "strategy=cpu"]),
+        (["data.folds=5"], ["data.folds=5 needs data.fold between 0 and 4"]),
+        (["data.split=nowhere.csv"], ["data.split=nowhere.csv: no such file"]),
+        (["preprocess=lungs"], ["images have no lung mask", "data.masks=FOLDER"]),
+        (["model.weights=/nowhere.pth"], ["/nowhere.pth"]),
+        (["resume=last"], ["resume=last: no run with a checkpoint"]),
+        (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
+        (["data.labels={"], ["data.labels={"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_mistake__is_told_with_its_remedy(
+    overrides: list[str],
+    said: list[str],
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *places, *overrides])
+    with pytest.raises(SystemExit) as exit_:
+        launch.launch()
+    error = capfd.readouterr().err.strip()
+    assert exit_.value.code == 1
+    for part in said:
+        assert part in error
+    assert len(error.splitlines()) <= 2, error
+    assert "Traceback" not in error
+
+
+def test_mistake__leaves_no_empty_run_folder(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, "data.root=/nowhere"])
+    with pytest.raises(SystemExit):
+        launch.launch()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_run_folder__is_not_written_over(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.yaml").write_text("an earlier run")
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, f"data.root={phantoms / 'rsna'}", "run_dir=taken"])
+    with pytest.raises(SystemExit):
+        launch.launch()
+    assert (tmp_path / "taken" / "config.yaml").read_text() == "an earlier run"

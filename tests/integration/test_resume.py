@@ -1,0 +1,137 @@
+"""A run that was cut off and resumed ends where one that was not ends: to the last bit, on the CPU."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Callback
+
+from pulmo import launch, run
+from tests.conftest import SMALL
+
+STAGES = (
+    "finetune=head_then_last",
+    "finetune.stages.0.epochs=2",
+    "model.net.dropout=0.5",
+)
+
+
+class CutOff(RuntimeError):
+    pass
+
+
+class CutOffAt(Callback):
+    """Ends the run inside the epoch, as a kill would: nothing is written any more."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            raise CutOff
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize(
+    "learning",
+    [
+        pytest.param(["scheduler=cosine"], id="adam-cosine"),
+        pytest.param(["optimizer=sgd", "scheduler=plateau", "model.scheduler.patience=0"], id="sgd-plateau"),
+        pytest.param(["optimizer=adamw", "scheduler=one_cycle", *STAGES], id="staged-one-cycle"),
+        pytest.param(["scheduler=step", "model.scheduler.warmup_epochs=1", "callbacks=ema"], id="step-ema"),
+        pytest.param(["data.sampling=balanced", "model.loss.class_weights=balanced", *STAGES], id="staged-balanced"),
+    ],
+)
+def test_resume__cut_off_run_ends_at_the_same_weights(
+    composed: Callable[..., DictConfig], tmp_path: Path, learning: list[str], epoch: int
+) -> None:
+    overrides = [*SMALL, *learning, "trainer.max_epochs=4"]
+    straight = _fit(composed(*overrides, folder=tmp_path / "straight"), tmp_path / "straight")
+    folder = tmp_path / "cut"
+    with pytest.raises(CutOff):
+        _fit(composed(*overrides, folder=folder), folder, CutOffAt(epoch))
+    resumed = _fit(composed(*overrides, f"resume={folder}/checkpoints/last.ckpt", folder=folder), folder)
+    assert resumed["epoch"] == straight["epoch"] == 3
+    for name, weights in straight["state_dict"].items():
+        assert torch.equal(weights, resumed["state_dict"][name]), name
+    assert straight["pulmo"]["state"] == resumed["pulmo"]["state"]
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "straight" / "history.csv"), pd.read_csv(folder / "history.csv")
+    )
+
+
+def _fit(config: DictConfig, folder: Path, *callbacks: Callback) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    experiment = run.build(config, folder)
+    experiment.trainer.callbacks += list(callbacks)  # type: ignore[attr-defined]
+    run.fit(experiment)
+    return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+KILLED = """
+import os, signal, sys
+from pytorch_lightning import Callback
+from pulmo import run
+from pulmo.launch import launch
+build = run.build
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, *rest):
+        if trainer.current_epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+def with_kill(*arguments):
+    experiment = build(*arguments)
+    experiment.trainer.callbacks.append(Kill())
+    return experiment
+run.build = with_kill
+launch()
+"""
+
+
+def test_resume__killed_process_goes_on_in_the_same_folder_by_one_word(phantoms: Path, tmp_path: Path) -> None:
+    arguments = [*SMALL, f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path}", "trainer.max_epochs=3"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (folder,) = (tmp_path / "outputs" / "rsna_custom_cnn").iterdir()
+    train_py = Path(__file__).parents[2] / "train.py"
+    resumed = subprocess.run(
+        [sys.executable, train_py, "resume=last"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert resumed.stdout.splitlines()[-1] == str(folder)
+    assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [0, 1, 2]
+    assert [path.name for path in (tmp_path / "outputs" / "rsna_custom_cnn").iterdir()] == [folder.name]
+
+
+def test_resumed__takes_the_stored_overrides_and_lets_new_ones_win(tmp_path: Path) -> None:
+    folder = tmp_path / "run one"
+    (folder / "checkpoints").mkdir(parents=True)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint.touch()
+    (folder / "overrides.yaml").write_text("[model=vgg16, seed=3, trainer.max_epochs=5]")
+    arguments = launch.resumed([f"resume={folder}", "trainer.max_epochs=9"])
+    assert arguments == [
+        "model=vgg16",
+        "seed=3",
+        f"run_dir='{folder}'",
+        f"resume='{checkpoint}'",
+        "trainer.max_epochs=9",
+    ]
+
+
+def test_resumed__last_is_the_newest_of_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(["rsna_vgg16/new", "rsna_vgg16/old", "kermany_vgg16/newest"]):
+        folder = tmp_path / "outputs" / name
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "overrides.yaml").write_text("[]")
+        (folder / "checkpoints" / "last.ckpt").touch()
+        os.utime(folder / "checkpoints" / "last.ckpt", (1000 * (age != 1) + age, 1000 * (age != 1) + age))
+    assert "newest" in launch.resumed(["resume=last"])[0]
+    assert "rsna_vgg16/new'" in launch.resumed(["resume=last", "data=rsna"])[0]

@@ -24,7 +24,7 @@ STAGES = (
 )
 
 
-class CutOff(RuntimeError):
+class CutOffError(RuntimeError):
     pass
 
 
@@ -36,7 +36,7 @@ class CutOffAt(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.current_epoch == self.epoch and batch_idx == 1:
-            raise CutOff
+            raise CutOffError
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -56,7 +56,7 @@ def test_resume__cut_off_run_ends_at_the_same_weights(
     overrides = [*SMALL, *learning, "trainer.max_epochs=4"]
     straight = _fit(composed(*overrides, folder=tmp_path / "straight"), tmp_path / "straight")
     folder = tmp_path / "cut"
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         _fit(composed(*overrides, folder=folder), folder, CutOffAt(epoch))
     resumed = _fit(composed(*overrides, f"resume={folder}/checkpoints/last.ckpt", folder=folder), folder)
     assert resumed["epoch"] == straight["epoch"] == 3

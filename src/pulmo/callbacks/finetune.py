@@ -70,7 +70,7 @@ class StagedFinetuning(Callback):
             trainer.strategy.setup_optimizers(trainer)
         freeze_others(task)
         if trainer.current_epoch in self.starts:
-            blocks = ", ".join(task.learning_rates)
+            blocks = ", ".join(name or "all blocks" for name in task.learning_rates)
             log.info(
                 "stage %d of %d, from epoch %d: %s learn", stage + 1, len(self.stages), trainer.current_epoch, blocks
             )

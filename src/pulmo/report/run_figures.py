@@ -66,22 +66,21 @@ def reported_thresholds(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Name → threshold: "fitted", where there is one, then those of keys as "test/accuracy@0.5", ascending."""
     fitted = metrics.get("threshold")
     beside = {match["threshold"] for match in map(BESIDE.match, metrics) if match}
-    thresholds = {} if fitted is None else {"fitted": _as_score(fitted)}
-    return thresholds | {name: _as_score(name) for name in sorted(beside, key=float)}
+    thresholds = {} if fitted is None else {"fitted": float(fitted)}
+    return thresholds | {name: float(name) for name in sorted(beside, key=float)}
 
 
 def read_predictions(path: Path, class_names: Sequence[str]) -> pd.DataFrame:
     """The labelled rows of a predictions table: `label`, `score`, `prediction`, and any `score_<class>`.
 
-    Scores are float32, as networks give them. Raises ValueError where a column is missing or
-    holds something other than numbers.
+    Raises ValueError where a column is missing or holds something other than numbers.
     """
     columns = ["label", "score", "prediction", *(f"score_{name}" for name in class_names)]
     table = pd.read_csv(path, usecols=lambda column: column in columns)
     missing = [column for column in columns[:3] if column not in table.columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
-    types = {column: np.float32 if column.startswith("score") else np.int64 for column in table.columns}
+    types = {column: np.float64 if column.startswith("score") else np.int64 for column in table.columns}
     return table[table["label"] != -1].astype(types)
 
 
@@ -106,15 +105,6 @@ def _of_split(
     else:
         log.warning("No figure roc_%s: predictions_%s.csv has no columns score_<class>", split, split)
     return drawings
-
-
-def _as_score(threshold: float | str) -> float:
-    """The threshold as float32, the type of the scores.
-
-    A fitted threshold is often one of the scores. Written out as text and read back in double precision, the
-    two may differ in the last digit, and that image would change sides.
-    """
-    return float(np.float32(threshold))
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T | None:

@@ -120,16 +120,6 @@ def test_write_figures__split_of_one_class_says_undefined(run_dir) -> None:
     assert [t.get_text() for t in figures["roc_test"].axes[0].texts] == ["undefined: no positive image in this split"]
 
 
-def test_write_figures__score_written_as_float32_stays_on_its_side_of_the_threshold(run_dir) -> None:
-    score = np.float32(0.37)
-    PREDICTIONS.assign(score=PREDICTIONS["score"].astype(np.float32).replace(np.float32(0.4), score)).to_csv(
-        run_dir / "predictions_test.csv"
-    )  # pandas writes 0.37, and json the threshold 0.3700000047683716
-    (run_dir / "metrics.json").write_text(json.dumps({"threshold": float(score)}))
-    (axes,) = write_figures(run_dir, NAMES)["confusion_test"].axes
-    assert [text.get_text().split("\n")[0] for text in axes.texts] == ["1", "3", "1", "3"]
-
-
 def test_write_figures__many_classes_give_one_curve_each_and_a_matrix(tmp_path) -> None:
     table = pd.DataFrame(
         {

@@ -1,0 +1,63 @@
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import kagglehub
+import pytest
+import requests
+from kagglehub.exceptions import UnauthenticatedError
+from typer.testing import CliRunner
+
+from pulmo.cli import app
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UnauthenticatedError(), "kaggle.json"),
+        (requests.HTTPError(response=SimpleNamespace(status_code=403)), "accept its rules"),
+        (requests.HTTPError(response=SimpleNamespace(status_code=401)), "does not take these credentials"),
+        (requests.HTTPError(response=SimpleNamespace(status_code=500)), "answers with an error"),
+        (requests.ConnectionError(), "no network to Kaggle"),
+    ],
+    ids=["no credentials", "rules", "wrong credentials", "server", "offline"],
+)
+def test_download__tells_what_the_user_needs(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: str) -> str:
+        raise error
+
+    monkeypatch.setattr(kagglehub, "competition_download", fail)
+    status, output = _run("download", "rsna")
+    assert status == 1
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+
+
+def test_download__gives_the_folder_that_data_root_means(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "chest_xray").mkdir()
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(tmp_path))
+    assert _run("download", "kermany") == (0, f"data.root={tmp_path / 'chest_xray'}\n")
+
+
+def test_download__unknown_name_lists_the_known() -> None:
+    status, output = _run("download", "mimic")
+    assert status == 1
+    assert "kermany or rsna" in output
+
+
+def test_help__names_every_command() -> None:
+    status, output = _run("--help")
+    assert status == 0
+    assert all(command in output for command in ("train", "sample", "download"))
+
+
+def test_train__bare_log_level_of_lightning_is_quiet() -> None:
+    from pulmo.launch import _quiet
+
+    _quiet()
+    assert logging.getLogger("pytorch_lightning").level == logging.WARNING

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from pulmo.metrics.classification import scores_of
+from pulmo.report.summary import AT_THRESHOLD, RANKING
 from pulmo.types import Predictions
 
 
@@ -22,7 +23,8 @@ def log_results(
 
     Results stand under `final/`, so that the HPARAMS tab compares runs and no curve gets a stray point.
     """
-    final = {f"final/{name}": value for name, value in results.items() if name.startswith(("val/", "test/"))}
+    named = {f"{split}/{name}" for split in ("val", "test") for name in (*RANKING, *AT_THRESHOLD)}
+    final = {f"final/{name}": value for name, value in results.items() if name in named and math.isfinite(value)}
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger):
             continue
@@ -32,5 +34,5 @@ def log_results(
             scores, labels = scores_of(values["logits"]), values["label"]
             if scores.ndim == 1 and split != "predict":
                 logger.experiment.add_pr_curve(f"{split}/precision_recall", labels, scores)
-        logger.log_hyperparams(dict(settings), {name: value for name, value in final.items() if math.isfinite(value)})
+        logger.log_hyperparams(dict(settings), final)
         logger.experiment.flush()

@@ -131,7 +131,13 @@ class Task(LightningModule, ABC):
         self.restore(checkpoint.get("pulmo", {}).get("state", {}))
 
     def log_figures(self, split: str, figures: Mapping[str, float]) -> None:
-        """Log as `split/name`; all ranks hold the same figures, computed on all images."""
+        """Keep as `split/name`, and log them, so that callbacks can monitor them.
+
+        All ranks hold the same figures, computed on all images. Those at further thresholds, and counts, stay
+        out of the loggers, whose pages they would flood.
+        """
         named = {f"{split}/{name}": float(value) for name, value in figures.items()}
         self.figures |= named
-        self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in named.items()})
+        for name, value in named.items():
+            shown = "@" not in name and not name.endswith(("positives", "negatives"))
+            self.log(name, torch.tensor(value, dtype=torch.float32), logger=shown)

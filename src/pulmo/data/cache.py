@@ -24,8 +24,12 @@ from pulmo.transforms.geometry import Geometry
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise when reading or preprocessing gives other pixels for the same settings
+VERSION = 3  # raise when reading or preprocessing gives other pixels for the same settings
 TODO, DONE, FAILED = 0, 1, 2
+UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST),  # data.cache_dir names a file
+)
 
 
 class Cache:
@@ -34,6 +38,7 @@ class Cache:
     images    (N, S, S) uint8
     masks     (N, S, S) uint8 {0, 1}, or None where none were asked for
     geometry  (N, 9) int32: crop, inner, offset, size of `Geometry`
+    digest    (N,) uint64: hash of each image's pixels, by which identical ones are found
     state     (N,) uint8: TODO, DONE or FAILED
     notes     by row: what the header says, or under "error" why the image is missing
     """
@@ -43,13 +48,16 @@ class Cache:
         self.images = self._array("images", (length, size, size), np.uint8)
         self.masks = self._array("masks", (length, size, size), np.uint8) if with_masks else None
         self.geometry = self._array("geometry", (length, 9), np.int32)
+        self.digest = self._array("digest", (length,), np.uint64)
         self.state = self._array("state", (length,), np.uint8)
         self.notes: dict[int, dict[str, str]] = {}
         if folder is not None and (folder / "notes.jsonl").exists():
             for line in (folder / "notes.jsonl").read_text().splitlines():
-                if line.endswith("}"):  # the last line of a killed build may be cut
+                try:
                     note = json.loads(line)
-                    self.notes[note.pop("row")] = note
+                except ValueError:
+                    continue  # empty, or cut by a crash
+                self.notes[note.pop("row")] = note
 
     def __getitem__(self, row: int) -> Prepared:
         x1, y1, x2, y2, width, height, left, top, size = map(int, self.geometry[row])
@@ -65,6 +73,8 @@ class Cache:
     def keep(self, row: int, prepared: Prepared) -> None:
         """Write one image; it counts only once `mark` has been called."""
         self.images[row] = prepared.image
+        pixels = prepared.image.tobytes()
+        self.digest[row] = int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "little")
         if self.masks is not None and prepared.lung_mask is not None:
             self.masks[row] = prepared.lung_mask
         crop, inner, offset, size = astuple(prepared.geometry)
@@ -76,7 +86,7 @@ class Cache:
         self.notes[row] = note
         if self._folder is not None and changed:
             with (self._folder / "notes.jsonl").open("a") as stream:
-                stream.write(json.dumps({"row": row} | note) + "\n")
+                stream.write("\n" + json.dumps({"row": row} | note))  # a cut line stays alone
         self.state[row] = FAILED if "error" in note else DONE
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
@@ -88,8 +98,13 @@ class Cache:
             part = path.with_suffix(".part")
             blank = open_memmap(part, "w+", dtype, shape)
             blank.flush()
-            with part.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, part.stat().st_size)
+            try:
+                with part.open("r+b") as stream:
+                    if hasattr(os, "posix_fallocate"):  # macOS has none
+                        os.posix_fallocate(stream.fileno(), 0, part.stat().st_size)
+            except OSError:
+                part.unlink()  # it may hold all that was left of the disk
+                raise
             part.rename(path)
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r+")
         return array
@@ -144,7 +159,7 @@ def on_disk(recipe: Recipe, workers: int, root: Path) -> Cache:
             if (cache.state != DONE).any():
                 _fill(cache, recipe, workers)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in UNWRITABLE:
             raise
         needed = len(recipe) * recipe.preprocess.size**2 * (2 if recipe.with_masks else 1) / 1e9
         raise DataError(

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pulmo.data import cache, splits
 from pulmo.data.collate import collate
 from pulmo.data.dataset import Draw, EveryImageOnce, RadiographDataset, TrainOrder
-from pulmo.data.lists import no_boxes
+from pulmo.data.lists import masks_by_stem, no_boxes
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
 from pulmo.transforms.augment import Augment
@@ -66,6 +66,7 @@ class ChestDataModule(LightningDataModule, ABC):
         super().__init__()
         self.needs: frozenset[Target] = frozenset({"label"})
         self.skipped = pd.DataFrame(columns=["image_id", "path", "cause"])
+        self.identical = pd.DataFrame(columns=["image_id", "patient_id", "split", "path", "group"])
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
@@ -125,6 +126,7 @@ class ChestDataModule(LightningDataModule, ABC):
         store = self._store(images)
         if isinstance(store, cache.Cache):
             table = self._without_failures(_with_header(table, store), store.failures)
+            self.identical = splits.identical_across(table, store.digest[table["row_in_store"].to_numpy()])
         self._datasets.update({name: self._dataset(table, store, name) for name in splits.SPLITS})
         self._table = table
         self.prepare_seconds += time.perf_counter() - began
@@ -167,9 +169,10 @@ class ChestDataModule(LightningDataModule, ABC):
         paths = self.unlabelled()
         if not paths:
             raise DataError(f"{self.root} has no unlabelled images to predict: leave out predict=true")
-        ids = [path.stem for path in paths]
+        masks, ids = masks_by_stem(self.masks), [path.stem for path in paths]
         table = pd.DataFrame({"image_id": ids, "patient_id": "", "path": [str(path) for path in paths]})
-        table = table.assign(split="", label=-1, boxes=no_boxes(len(table)), mask="", view="")
+        mask = [masks.get(image_id, "") for image_id in ids]
+        table = table.assign(split="", label=-1, boxes=no_boxes(len(table)), mask=mask, view="")
         self._datasets["predict"] = RadiographDataset(
             table, np.arange(len(table)), OnTheFly(Recipe(table, self.preprocess, False)), self.needs
         )
@@ -209,7 +212,7 @@ class ChestDataModule(LightningDataModule, ABC):
         if not (self.preprocess.needs_mask or "lung_mask" in self.needs):
             return table
         without = table["mask"] == ""
-        if without.any() and self.preprocess.missing == "raise":
+        if without.any() and (self.preprocess.missing == "raise" or without.all()):
             counts = table.loc[without, "split"].value_counts()
             where = ", ".join(f"{count} of {name or 'no split'}" for name, count in counts.items())
             raise DataError(

@@ -73,10 +73,8 @@ class Folder(ChestDataModule):
 
     def _found(self, root: Path) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
-        for path in images_below(root):
+        for path in images_below(root, without=self.masks):
             parts = path.relative_to(root).parts[:-1]
-            if self.masks and path.is_relative_to(Path(self.masks).expanduser()):
-                continue
             split = next((SPLIT_NAMES[part.lower()] for part in parts if part.lower() in SPLIT_NAMES), "")
             label = next((part for part in parts if part.lower() not in SPLIT_NAMES), "")
             image_id = path.relative_to(root).with_suffix("").as_posix()
@@ -84,7 +82,7 @@ class Folder(ChestDataModule):
         return pd.DataFrame(rows)
 
     def _listed(self, root: Path) -> pd.DataFrame:
-        path = root / str(self.csv)  # an absolute csv stays what it is
+        path = root / Path(str(self.csv)).expanduser()  # an absolute csv stays what it is
         frame = read_list(path, ["path", "label"])
         for column in ("patient", "split", "mask"):
             frame[column] = frame.get(column, "")
@@ -119,9 +117,9 @@ class Folder(ChestDataModule):
         return found[1] if found else ""
 
     def _labels(self, names: pd.Series) -> pd.Series:
-        """Index of each class name; -1 for an empty cell. Numbers are taken as the index itself."""
-        known = {name.lower(): label for label, name in enumerate(self.classes)}
-        known |= {str(label): label for label in known.values()} | {"": -1}
+        """Index of each class name; -1 for an empty cell. Numbers that name no class are the index itself."""
+        known = {str(label): label for label in range(len(self.classes))}
+        known |= {name.lower(): label for label, name in enumerate(self.classes)} | {"": -1}
         lowered = names.str.strip().str.lower()
         unknown = sorted(set(lowered) - set(known))
         if unknown:

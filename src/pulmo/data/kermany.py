@@ -1,5 +1,6 @@
 """Paediatric chest radiographs of Guangzhou (Kermany et al. 2018, 10.17632/rscbjbr9sj, CC BY 4.0)."""
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from pulmo.data.lists import images_below, masks_by_stem
 from pulmo.errors import DataError
 from pulmo.types import Target
 
+log = logging.getLogger(__name__)
+
 # The number starts afresh in each series and for each pathogen: person12_bacteria and person12_virus are two.
 _SICK = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
-_NORMAL = re.compile(r"(?:NORMAL\d*-)?IM-(\d+)", re.IGNORECASE)
+_NORMAL = re.compile(r"(?:(NORMAL\d*)-)?IM-(\d+)", re.IGNORECASE)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -46,6 +49,13 @@ class Kermany(ChestDataModule):
         rows = list(self._rows(root, masks))
         if not rows:
             raise DataError(f"{root} has no images in train, val, test / NORMAL, PNEUMONIA")
+        nameless = sum(row["patient_id"] == Path(row["path"]).stem for row in rows)
+        if nameless:
+            log.warning(
+                "Kermany: %d of %d file names tell no patient (person7_virus_…, IM-0115-…): each counts as one, "
+                "so two images of one patient may cross splits",
+                *(nameless, len(rows)),
+            )
         return pd.DataFrame(rows)
 
     def _rows(self, root: Path, masks: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -80,6 +90,5 @@ def patient_of(path: Path) -> tuple[str, str]:
         pathogen = sick[2].lower()
         return f"{pathogen}-{int(sick[1])}", pathogen
     if normal := _NORMAL.match(path.stem):
-        series = path.stem.split("IM-")[0].rstrip("-") or "IM"
-        return f"{series}-{int(normal[1])}", ""
+        return f"{(normal[1] or 'IM').upper()}-{int(normal[2])}", ""
     return path.stem, ""

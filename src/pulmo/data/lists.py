@@ -1,6 +1,8 @@
 """What lies in a data-set folder: its files and its csv lists, as found in the wild."""
 
+import csv
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,25 @@ from pulmo.errors import DataError
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 
 
-def images_below(folder: Path) -> list[Path]:
-    """All image files below `folder`, by suffix, sorted; hidden files and macOS leavings are passed over."""
-    return sorted(_walk(folder))
+def images_below(folder: Path, without: str | None = None) -> list[Path]:
+    """All image files below `folder`, by suffix, sorted; hidden files and macOS leavings are passed over.
+
+    `without` is a folder to pass over as well: lung masks, whose names are those of the images.
+    """
+    return list(_walk(str(folder), os.path.realpath(os.path.expanduser(without)) if without else None))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: str, without: str | None) -> Iterator[Path]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path))
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(entry.path)
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        if entry.is_dir():
+            if os.path.realpath(entry.path) != without:
+                yield from _walk(entry.path, without)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            yield Path(entry.path)
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, str]:
@@ -55,7 +62,7 @@ def read_list(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"no file {path}")
     for encoding in ("utf-8-sig", "latin-1"):  # the second takes any bytes
         try:
-            head = pd.read_csv(path, sep="\0", nrows=0, encoding=encoding, engine="python")
+            head = pd.read_csv(path, sep="\0", nrows=0, encoding=encoding, engine="python", quoting=csv.QUOTE_NONE)
             separator = max(",;\t", key=str(head.columns[0]).count)
             frame = pd.read_csv(
                 path,
@@ -63,12 +70,13 @@ def read_list(path: Path, columns: Sequence[str]) -> pd.DataFrame:
                 dtype=str,
                 keep_default_na=False,
                 encoding=encoding,
+                index_col=False,  # rows that end in a separator would shift by one column
             )
             break
         except UnicodeDecodeError:
             continue
-        except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-            raise DataError(f"{path} is no csv: {error}") from error
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # pandas' own are ValueErrors
+            raise DataError(f"{path} is no csv: {str(error).strip()}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")

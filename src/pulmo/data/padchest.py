@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,20 +76,18 @@ class PadChest(ChestDataModule):
         if self.labels_by == "physician":
             frame = frame[frame["MethodLabel"] == "Physician"]
         masks = masks_by_stem(self.masks)
-        mask_folder = Path(self.masks).expanduser() if self.masks else None
-        files = by_stem(
-            file for file in images_below(root) if mask_folder is None or not file.is_relative_to(mask_folder)
-        )
-        stems = frame["ImageID"].map(lambda name: Path(name).stem)
+        files = by_stem(images_below(root, without=self.masks))
+        stems = frame["ImageID"].map(lambda name: os.path.splitext(name)[0])
+        label_by_text = {text: label_of(findings(text), self.labels) for text in frame["Labels"].unique()}
         table = pd.DataFrame(
             {
                 "image_id": stems,
                 "patient_id": frame["PatientID"],
                 "path": stems.map(files),
                 "split": "",
-                "label": frame["Labels"].map(lambda text: label_of(findings(text), self.labels)),
+                "label": frame["Labels"].map(label_by_text),
                 "boxes": no_boxes(len(frame)),
-                "mask": stems.map(masks).fillna("") if masks else "",
+                "mask": [masks.get(stem, "") for stem in stems],
                 "view": frame["Projection"],
                 "sex": frame.get("PatientSex_DICOM", ""),
                 "age": _age(frame),
@@ -105,7 +104,7 @@ class PadChest(ChestDataModule):
 
     def _csv(self, root: Path) -> Path | None:
         if self.csv:
-            return root / self.csv
+            return root / Path(self.csv).expanduser()
         found = sorted(path for path in root.glob("PADCHEST*.csv*"))
         if len(found) > 1:
             raise DataError(f"{root} has {len(found)} lists: choose one by data.csv={found[0].name}")
@@ -134,6 +133,8 @@ class PadChest(ChestDataModule):
                     "view": "",
                 }
             )
+        if not rows:
+            raise DataError(f"{raw} has no images in train, valid, test / {', '.join(self.class_names)}")
         return pd.DataFrame(rows)
 
 

@@ -3,7 +3,10 @@
 Every later step relies on this convention, so it is made here, once, whatever the file was.
 """
 
+import logging
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,29 +76,52 @@ def _read_picture(path: Path) -> Grey:
     # OpenCV writes its complaints about damaged files to stderr, once a file; ours names the file.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        data = _undamaged(path)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise UnreadableImageError(str(path), "not an image that can be decoded, or cut short")
+        if pixels.dtype not in (np.uint8, np.uint16):
+            pixels = pixels.astype(np.float32)  # the only other type that cvtColor takes
+        if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+            opaque = pixels[..., -1:] > 0
+            pixels = np.where(opaque, pixels[..., :-1], 0).astype(pixels.dtype)
+        if pixels.ndim == 3:
+            pixels = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    except OSError as error:
+        raise UnreadableImageError(str(path), error.strerror or str(error)) from error
     except cv2.error as error:
         raise UnreadableImageError(str(path), f"cannot be decoded ({error.err or error})") from error
-    if pixels is None:
-        raise UnreadableImageError(str(path), "not an image that can be decoded, or cut short")
-    _refuse_cut_short(path)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        opaque = pixels[..., -1:] > 0
-        pixels = np.where(opaque, pixels[..., :-1], 0).astype(pixels.dtype)
-    if pixels.ndim == 3:
-        pixels = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     return _full_range(pixels, path)
 
 
-def _refuse_cut_short(path: Path) -> None:
-    """Raise where a JPEG or PNG lacks its end: OpenCV fills the rest with grey and says nothing."""
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - 4096))
-        end = stream.read()
-    if (start[:2] == b"\xff\xd8" and b"\xff\xd9" not in end) or (start == b"\x89PNG" and b"IEND" not in end):
-        raise UnreadableImageError(str(path), f"cut short: the file ends after {size} bytes, inside the image")
+def _undamaged(path: Path) -> bytes:
+    """Give the bytes of a file; raise where a JPEG or PNG lacks its end, or a PNG's checksums fail.
+
+    OpenCV fills what is missing with grey and says nothing, while libpng and libjpeg write to stderr.
+    """
+    data = path.read_bytes()
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(data, path)
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data.rstrip(b"\0")[-4096:]:
+        raise UnreadableImageError(str(path), f"cut short: the file ends after {len(data)} bytes, inside the image")
+    return data
+
+
+def _png(data: bytes, path: Path) -> bytes:
+    """Check a PNG's chunks; keep those that make pixels, since libpng prints what it thinks of the others."""
+    position, kept, kind = 8, [data[:8]], b""
+    while kind != b"IEND":
+        if len(data) < position + 12:
+            cause = f"cut short: the file ends after {len(data)} bytes, inside the image"
+            raise UnreadableImageError(str(path), cause)
+        length, kind = struct.unpack_from(">I4s", data, position)
+        chunk = data[position : position + length + 12]
+        position += len(chunk)
+        if kind[:1].isupper() or kind == b"tRNS":
+            if len(chunk) == length + 12 and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+                raise UnreadableImageError(str(path), f"damaged: wrong checksum {position - 4} bytes into the file")
+            kept.append(chunk)
+    return b"".join(kept)
 
 
 def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
@@ -114,11 +140,12 @@ def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
 
 def _read_dicom(path: Path) -> Reading:
     import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     # RSNA's ages are written "48", not "048Y": without this pydicom warns at every file.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs the stack traces of decoders that failed
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -131,39 +158,44 @@ def _read_dicom(path: Path) -> Reading:
             if pixels.ndim == 3:
                 pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
             else:
-                if (dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)) != (1, 0):
+                rescale = (dataset.get("RescaleSlope") or 1, dataset.get("RescaleIntercept") or 0)
+                if "ModalityLUTSequence" in dataset or rescale != (1, 0):
                     pixels = apply_modality_lut(pixels, dataset)  # would turn bytes to floats for nothing
                 pixels = apply_voi_lut(pixels, dataset)
+            header = _header(dataset)
     except InvalidDicomError as error:
         raise UnreadableImageError(str(path), "not a DICOM file, whatever its name says") from error
-    except (AttributeError, KeyError, EOFError) as error:
+    except (AttributeError, LookupError, EOFError) as error:
         raise UnreadableImageError(str(path), f"the DICOM lacks pixels or their description ({error})") from error
+    except (BytesLengthException, struct.error, zlib.error) as error:
+        raise UnreadableImageError(str(path), "a damaged DICOM, or cut short") from error
     except (NotImplementedError, RuntimeError, ValueError, TypeError, OSError, cv2.error) as error:
-        raise UnreadableImageError(str(path), _remedy(str(error).split("\n")[0])) from error
+        raise UnreadableImageError(str(path), _cause(error)) from error
     image = _full_range(pixels, path)
-    return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, _header(dataset))
+    return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, header)
 
 
 def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
-    """Decode the only frame: Pillow first, since gdcm, where installed, is four times slower on JPEG."""
-    from pydicom.pixels import pixel_array
+    """Decode the only frame, by gdcm only where no other plugin can.
+
+    It is four times slower on JPEG, and some damaged files make it end the whole process.
+    """
+    from pydicom.pixels import get_decoder, pixel_array
 
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise UnreadableImageError(str(path), f"{frames} frames; a radiograph has one")
-    compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
-    if compressed:
-        try:
-            return np.asarray(pixel_array(dataset, decoding_plugin="pillow"))
-        except (NotImplementedError, RuntimeError, ValueError):
-            pass  # a syntax that Pillow has not: let pydicom choose among all decoders
-    return np.asarray(pixel_array(dataset))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugins = get_decoder(syntax).available_plugins if syntax.is_compressed else ()
+    return np.asarray(pixel_array(dataset, decoding_plugin=next((name for name in plugins if name != "gdcm"), "")))
 
 
-def _remedy(cause: str) -> str:
-    if "decod" in cause or "plugin" in cause:
-        return f"{cause}; `pip install 'pulmo[dicom]'` brings decoders for more transfer syntaxes"
-    return cause
+def _cause(error: Exception) -> str:
+    """One line of pydicom's message, which lists the decoders that it tried line by line."""
+    lines = str(error).strip().split("\n")
+    if "missing dependencies" in lines[0]:
+        return f"{lines[0].rstrip(':')}; `pip install 'pulmo[dicom]'` brings decoders for more transfer syntaxes"
+    return f"its pixels cannot be decoded ({lines[-1].strip()})" if len(lines) > 1 else lines[0]
 
 
 def _header(dataset: Any) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pulmo.types import Target
 log = logging.getLogger(__name__)
 
 CLASSES = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
+NUMBERS = ["x", "y", "width", "height", "Target"]
 MAPPINGS = ("nih_source.csv", "pneumonia-challenge-dataset-mappings_2018.json")
 
 
@@ -46,11 +47,12 @@ class RSNA(ChestDataModule):
     def index(self) -> pd.DataFrame:
         """One row an image of `stage_2_train_labels.csv`, which itself has one a box."""
         root = Path(self.root).expanduser()
-        rows = read_list(root / "stage_2_train_labels.csv", ["patientId", "x", "y", "width", "height", "Target"])
-        files = by_stem(images_below(_folder(root, "stage_2_train_images")))
-        table = rows.groupby("patientId", sort=False)["Target"].agg(lambda targets: int("1" in set(targets)))
-        frame = table.rename("opacity").rename_axis("image_id").reset_index()
-        boxes = _boxes(rows, root)
+        rows = read_list(root / "stage_2_train_labels.csv", ["patientId", *NUMBERS])
+        files = by_stem(images_below(_folder(root, "stage_2_train_images"), without=self.masks))
+        rows[NUMBERS] = _numbers(rows, root)
+        opacity = rows.groupby("patientId", sort=False)["Target"].max() > 0
+        frame = opacity.astype(int).rename("opacity").rename_axis("image_id").reset_index()
+        boxes = _boxes(rows)
         frame["boxes"] = frame["image_id"].map(lambda image_id: boxes.get(image_id, []))
         frame["class"] = frame["image_id"].map(self._detailed(root))
         frame["label"] = self._label(frame, root)
@@ -60,10 +62,16 @@ class RSNA(ChestDataModule):
             raise DataError(f"none of the {len(frame)} images of stage_2_train_labels.csv is in {root}")
         if absent.any():
             log.warning("RSNA: %d of %d listed images are not in %s", int(absent.sum()), len(frame), root)
-        patients = self._patients(root)
-        frame["patient_id"] = frame["image_id"].map(patients).fillna(frame["image_id"])
-        masks = masks_by_stem(self.masks)
-        frame["mask"] = frame["image_id"].map(masks).fillna("") if masks else ""
+        patients, masks = self._patients(root), masks_by_stem(self.masks)
+        nameless = [image_id for image_id in frame["image_id"] if image_id not in patients]
+        if nameless:
+            log.warning(
+                "RSNA: %d of %d images have no patient mapping (data.patients=FILE): each counts as a patient, "
+                "so two images of one patient may cross splits",
+                *(len(nameless), len(frame)),
+            )
+        frame["patient_id"] = [patients.get(image_id, image_id) for image_id in frame["image_id"]]
+        frame["mask"] = [masks.get(image_id, "") for image_id in frame["image_id"]]
         frame = frame.assign(split="", view="")
         columns = ["image_id", "patient_id", "path", "split", "label", "boxes", "mask", "view", "class"]
         return frame.loc[~absent, columns].reset_index(drop=True)
@@ -104,14 +112,13 @@ class RSNA(ChestDataModule):
         if path is None:
             if self.patients:
                 raise DataError(f"data.patients={self.patients}: no such file")
-            log.warning(
-                "RSNA: no patient mapping (data.patients=FILE): each image counts as a patient, "
-                "so two images of one patient may cross splits"
-            )
             return {}
         if path.suffix == ".json":
-            entries = json.loads(path.read_text())
-            return {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
+            try:
+                entries = json.loads(path.read_text())
+                return {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path} is no mapping with subset_img_id and img_id ({error!r})") from error
         frame = read_list(path, ["patientId", "nih_patient"])
         return dict(zip(frame["patientId"], frame["nih_patient"], strict=True))
 
@@ -120,13 +127,16 @@ def _folder(root: Path, name: str) -> Path:
     return root / name if (root / name).is_dir() else root
 
 
-def _boxes(rows: pd.DataFrame, root: Path) -> dict[str, list[list[float]]]:
-    boxed = rows[rows["x"] != ""]
-    boxes: dict[str, list[list[float]]] = {}
+def _numbers(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     try:
-        numbers = boxed[["x", "y", "width", "height"]].astype(float)
+        boxes = rows[NUMBERS[:4]].replace("", "nan")  # no box; but each row has its Target
+        return boxes.assign(Target=rows["Target"]).astype(float)
     except ValueError as error:
-        raise DataError(f"{root / 'stage_2_train_labels.csv'}: a box is not a number ({error})") from error
-    for image_id, x, y, width, height in zip(boxed["patientId"], *numbers.to_numpy().T, strict=True):
+        raise DataError(f"{root / 'stage_2_train_labels.csv'}: a box or Target is no number ({error})") from error
+
+
+def _boxes(rows: pd.DataFrame) -> dict[str, list[list[float]]]:
+    boxes: dict[str, list[list[float]]] = {}
+    for image_id, x, y, width, height in rows.loc[rows["x"].notna(), ["patientId", *NUMBERS[:4]]].to_numpy():
         boxes.setdefault(image_id, []).append([x, y, x + width, y + height])
     return boxes

@@ -1,12 +1,17 @@
 """Who trains, who validates, who tests: decided by patient, before anything else sees the rows."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from pulmo.data.lists import read_list
 from pulmo.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -37,12 +42,14 @@ def assign(
     """
     if folds is not None and split != "auto":
         raise ConfigError(f"data.folds={folds} cuts by itself: it goes with data.split=auto, not {split}")
+    if fold is not None and folds is None:
+        raise ConfigError(f"data.fold={fold} of how many? Give data.folds as well")
     if split == "official":
         assigned = table["split"]
     elif split == "auto":
         assigned = _auto(table, val_fraction, test_fraction, folds, fold, seed)
     else:
-        assigned = _from_file(table, Path(split))
+        assigned = _from_file(table, Path(split).expanduser())
     check(table, assigned)
     return assigned
 
@@ -92,9 +99,12 @@ def cut_fraction(table: pd.DataFrame, fraction: float, rng: np.random.Generator)
 def _fold(table: pd.DataFrame, folds: int, fold: int | None, seed: int) -> np.ndarray:
     if fold is None or not 0 <= fold < folds:
         raise ConfigError(f"data.folds={folds} needs data.fold between 0 and {folds - 1}, not {fold}")
-    patients = table["patient_id"].nunique()
-    if not 2 <= folds <= patients:
-        raise ConfigError(f"data.folds={folds} does not fit {patients} patients: give 2 to {patients}")
+    patients, most = table["patient_id"].nunique(), int(table["label"].value_counts().max())
+    if not 2 <= folds <= min(patients, most):
+        raise ConfigError(
+            f"data.folds={folds} does not fit {patients} patients and at most {most} images of a class: "
+            f"give 2 to {min(patients, most)}"
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(table, table["label"], table["patient_id"]))
     return np.asarray(parts[fold][1])
@@ -103,9 +113,7 @@ def _fold(table: pd.DataFrame, folds: int, fold: int | None, seed: int) -> np.nd
 def _from_file(table: pd.DataFrame, path: Path) -> pd.Series:
     if not path.is_file():
         raise ConfigError(f"data.split={path}: no such file; give auto, official or a csv (image_id, split)")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if not {"image_id", "split"} <= set(frame.columns):
-        raise DataError(f"{path} has columns {', '.join(frame.columns)}; image_id and split are needed")
+    frame = read_list(path, ["image_id", "split"])
     unknown = sorted(set(frame["split"]) - {*SPLITS, ""})
     if unknown:
         raise DataError(f"{path}: split {unknown[0]!r} is none of {', '.join(SPLITS)}")
@@ -114,6 +122,23 @@ def _from_file(table: pd.DataFrame, path: Path) -> pd.Series:
     if missing.all():
         raise DataError(f"{path} names none of the {len(table)} images: it is the split of another data set")
     return table["image_id"].map(known).fillna("")
+
+
+def identical_across(table: pd.DataFrame, digest: npt.NDArray[np.uint64]) -> pd.DataFrame:
+    """Give, and warn of, images whose pixels stand in another split as well; equals share a `group`.
+
+    `digest` is a hash of each row's prepared image. The split by patient cannot know of them: the same picture
+    was filed under two patients.
+    """
+    group = pd.Series(digest, index=table.index)
+    crossing = table["split"].groupby(group).transform("nunique") > 1
+    found = table.loc[crossing, ["image_id", "patient_id", "split", "path"]]
+    numbers = group[crossing].rank(method="dense").astype(int)
+    found = found.assign(group=numbers).sort_values(["group", "split"]).reset_index(drop=True)
+    if len(found):
+        first = " and ".join((found["image_id"] + " (" + found["split"] + ")")[found["group"] == 1])
+        log.warning("%d images are identical to one in another split, such as %s", len(found), first)
+    return found
 
 
 def check(table: pd.DataFrame, assigned: pd.Series) -> None:
@@ -125,13 +150,13 @@ def check(table: pd.DataFrame, assigned: pd.Series) -> None:
         shown = ", ".join(map(str, leaks[:3]))
         raise DataError(
             f"{len(leaks)} patients stand in more than one split ({shown}{', …' if len(leaks) > 3 else ''}); "
-            "data.split=auto cuts by patient"
+            "put all images of a patient into one; data.split=auto cuts by patient what has no split yet"
         )
     counts = assigned.value_counts()
     empty = [name for name in SPLITS if counts.get(name, 0) == 0]
     if empty:
         raise DataError(
             f"the {' and '.join(empty)} split has no image ({int(used.sum())} images, "
-            f"{table.loc[used, 'patient_id'].nunique()} patients): raise data.val_fraction or "
+            f"{table.loc[used, 'patient_id'].nunique()} patients): change data.val_fraction or "
             "data.test_fraction, or give data.split=auto"
         )

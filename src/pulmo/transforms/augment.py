@@ -1,6 +1,7 @@
 """What differs at random from epoch to epoch, on training images alone."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it calls home at import
 
 import albumentations as A
+
+from pulmo.errors import ConfigError
 
 
 class Augment:
@@ -24,7 +27,9 @@ class Augment:
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose], min_visibility: float = 0.3) -> None:
         boxes = A.BboxParams(format="pascal_voc", label_fields=["box_ids"], min_visibility=min_visibility, clip=True)
-        self._compose = A.Compose(list(transforms), bbox_params=boxes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got processor for bboxes")  # none moves them: nothing to warn of
+            self._compose = A.Compose(list(transforms), bbox_params=boxes)
 
     def __call__(
         self,
@@ -48,5 +53,10 @@ class Augment:
             call["masks"] = np.stack(list(masks))
         result = self._compose(**call)
         drawn = np.ascontiguousarray(result["image"][..., 0])
+        if (drawn.shape, drawn.dtype) != (image.shape, image.dtype):
+            raise ConfigError(
+                f"augment gives {drawn.dtype} images of {drawn.shape}, from {image.dtype} of {image.shape}: "
+                "leave out transforms that change the size, or normalise (the network does)"
+            )
         moved = [np.ascontiguousarray(mask) for mask in result["masks"]] if masks else []
         return drawn, moved, np.asarray(result["bboxes"], np.float32).reshape(-1, 4)

@@ -38,6 +38,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.size < 16:
             raise ConfigError(f"preprocess.size={self.size}: at least 16 pixels")
+        if self.tiles < 1:
+            raise ConfigError(f"preprocess.tiles={self.tiles}: at least 1")  # OpenCV would end the process
         if self.mask not in ("dataset", "none"):
             raise ConfigError(f"preprocess.mask={self.mask}: dataset or none")
         if not 0 <= self.margin < 1:
@@ -67,7 +69,8 @@ class Preprocess:
         height, width = image.shape
         crop: Box = (0, 0, width, height)
         if self.clahe is not None:
-            image = cv2.createCLAHE(self.clahe, (self.tiles, self.tiles)).apply(image)
+            # On 8 bits: over 65,536 bins OpenCV's clip limit rounds to nothing, and the picture brightens.
+            image = cv2.createCLAHE(self.clahe, (self.tiles, self.tiles)).apply(to_uint8(image))
         if self.needs_mask:
             if lungs is None or not lungs.any():
                 raise DataError("its lung mask is missing or empty")

@@ -1,0 +1,204 @@
+"""Grey from PNG, JPEG, TIFF and BMP."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from pulmo.data.reading import read_grey, read_mask
+from pulmo.errors import UnreadableImageError
+
+Write = Callable[[Path, Any], Path]
+
+
+@pytest.fixture
+def noise() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(20, 200, (60, 50), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".tif", ".tiff", ".bmp"])
+def test_read_picture__eight_bits_stay_untouched(
+    tmp_path: Path, write_image: Write, noise: NDArray[np.uint8], suffix: str
+) -> None:
+    reading = read_grey(write_image(tmp_path / f"x{suffix}", noise))
+    assert reading.image.dtype == np.uint8
+    assert reading.header == {}
+    np.testing.assert_array_equal(reading.image, noise)
+
+
+def test_read_picture__jpeg_is_near_the_original(tmp_path: Path, write_image: Write) -> None:
+    smooth = np.tile(np.arange(0, 200, 2, dtype=np.uint8), (50, 1))
+    grey = read_grey(write_image(tmp_path / "x.jpg", smooth)).image
+    assert np.abs(grey.astype(int) - smooth).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_read_picture__sixteen_bits_are_stretched_to_the_full_range(
+    tmp_path: Path, write_image: Write, suffix: str
+) -> None:
+    grey = read_grey(write_image(tmp_path / f"x{suffix}", np.array([[1000, 1001], [1500, 3000]], np.uint16))).image
+    assert grey.dtype == np.uint16
+    np.testing.assert_array_equal(grey, [[0, 33], [16384, 65535]])  # (v - 1000) / 2000 of 65535
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_read_picture__tiffs_of_any_number_type_are_stretched(tmp_path: Path, dtype: type, channels: int) -> None:
+    values = np.array([[-500, 0], [250, 500]], dtype)
+    cv2.imwrite(str(tmp_path / "x.tif"), np.dstack([values] * channels))
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, [[0, 32768], [49151, 65535]])
+
+
+def test_read_picture__colour_becomes_luminance(tmp_path: Path, write_image: Write) -> None:
+    blue_green_red_white = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    path = write_image(tmp_path / "x.png", blue_green_red_white)
+    np.testing.assert_array_equal(read_grey(path).image, [[29, 150], [76, 255]])
+
+
+def test_read_picture__a_palette_becomes_luminance(tmp_path: Path) -> None:
+    indexed = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    indexed.save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.png").image, [[0, 76], [150, 29]])
+    indexed.save(tmp_path / "x.png", transparency=2)
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.png").image, [[0, 76], [0, 29]])
+
+
+def test_read_picture__one_bit_is_black_and_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[True, False], [False, True]])).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.png").image, [[255, 0], [0, 255]])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_read_picture__what_is_transparent_is_black(tmp_path: Path, mode: str) -> None:
+    grey, alpha = np.array([[100, 200], [50, 0]], np.uint8), np.array([[255, 0], [1, 255]], np.uint8)
+    layers = [grey] * (len(mode) - 1) + [alpha]
+    Image.fromarray(np.dstack(layers), mode).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.png").image, [[100, 0], [50, 0]])
+
+
+def test_read_picture__sixteen_bits_with_alpha_are_stretched(tmp_path: Path, write_image: Write) -> None:
+    pixels = np.full((2, 2, 4), 65535, np.uint16)
+    pixels[..., :3] = np.array([[300, 300], [100, 200]])[..., None]
+    pixels[0, 1, 3] = 0  # transparent
+    np.testing.assert_array_equal(
+        read_grey(write_image(tmp_path / "x.png", pixels)).image, [[65535, 0], [21845, 43690]]
+    )
+
+
+@pytest.mark.parametrize("value", [np.uint8(7), np.uint16(7)])
+def test_read_picture__a_single_pixel_is_an_image(
+    tmp_path: Path, write_image: Write, value: np.unsignedinteger[Any]
+) -> None:
+    grey = read_grey(write_image(tmp_path / "x.png", np.array([[value]]))).image
+    assert grey.tolist() == [[7 if value.dtype == np.uint8 else 0]]  # one value has no range to stretch
+
+
+def test_read_picture__spaces_and_any_letters_may_be_in_the_path(
+    tmp_path: Path, write_image: Write, noise: NDArray[np.uint8]
+) -> None:
+    path = write_image(tmp_path / "Ordner für Röntgen" / "胸部 X線 %20.png", noise)
+    np.testing.assert_array_equal(read_grey(path).image, noise)
+
+
+def test_read_picture__content_counts_not_the_suffix(
+    tmp_path: Path, write_image: Write, noise: NDArray[np.uint8]
+) -> None:
+    path = write_image(tmp_path / "x.png", noise).rename(tmp_path / "x.jpg")
+    np.testing.assert_array_equal(read_grey(path).image, noise)
+
+
+def test_read_picture__bytes_behind_the_image_do_no_harm(
+    tmp_path: Path, write_image: Write, noise: NDArray[np.uint8]
+) -> None:
+    for suffix in (".png", ".jpg"):
+        path = write_image(tmp_path / f"x{suffix}", noise)
+        whole = read_grey(path).image
+        path.write_bytes(path.read_bytes() + b"\0" * 9000)
+        np.testing.assert_array_equal(read_grey(path).image, whole)
+
+
+def test_read_picture__a_wrong_colour_profile_is_passed_over_in_silence(
+    tmp_path: Path, noise: NDArray[np.uint8], capfd: pytest.CaptureFixture[str]
+) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # libpng: not on grey
+    Image.fromarray(noise).save(tmp_path / "x.png", icc_profile=profile)
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.png").image, noise)
+    assert capfd.readouterr() == ("", "")
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "cause"),
+    [
+        ("x.png", lambda data: b"", "the file is empty"),
+        ("x.png", lambda data: b"hello", "not an image that can be decoded"),
+        ("x.png", lambda data: data[:20], "cut short: the file ends after 20 bytes"),
+        ("x.png", lambda data: data[: len(data) // 2], "cut short: the file ends after"),
+        ("x.png", lambda data: data[:-1], "cut short"),
+        ("x.png", lambda data: flipped(data, len(data) // 2), "damaged: wrong checksum"),
+        ("x.png", lambda data: flipped(data, 18), "damaged: wrong checksum 29 bytes into the file"),  # its width
+        ("x.png", lambda data: data.replace(b"\r\n", b"\n"), "not an image that can be decoded"),  # FTP as text
+        ("x.jpg", lambda data: data[: len(data) // 2], "cut short: the file ends after"),
+        ("x.jpg", lambda data: data[:3], "cut short"),
+        ("x.tif", lambda data: data[: len(data) // 2], "not an image that can be decoded, or cut short"),
+        ("x.bmp", lambda data: data[: len(data) // 2], "not an image that can be decoded, or cut short"),
+    ],
+)
+def test_read_picture__damage_is_told_with_file_and_cause_in_silence(
+    tmp_path: Path,
+    write_image: Write,
+    noise: NDArray[np.uint8],
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    damage: Callable[[bytes], bytes],
+    cause: str,
+) -> None:
+    path = write_image(tmp_path / name, noise)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UnreadableImageError, match=f"{re.escape(str(path))}: {cause}"):
+        read_grey(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_read_grey__an_absent_file_and_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="No such file"):
+        read_grey(tmp_path / "absent.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UnreadableImageError, match="Is a directory"):
+        read_grey(tmp_path / "folder.png")
+
+
+def test_read_picture__values_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    values = np.ones((4, 4), np.float32)
+    values[0, :2] = np.nan, np.inf
+    cv2.imwrite(str(tmp_path / "x.tif"), values)
+    with pytest.raises(UnreadableImageError, match="2 pixels are not finite numbers"):
+        read_grey(tmp_path / "x.tif")
+
+
+def test_read_picture__more_than_any_detector_has_is_refused(tmp_path: Path, write_image: Write) -> None:
+    with pytest.raises(UnreadableImageError, match="17000×3 pixels; at most 16384 a side"):
+        read_grey(write_image(tmp_path / "x.png", np.zeros((3, 17000), np.uint8)))
+
+
+def test_read_mask__any_grey_is_inside(tmp_path: Path, write_image: Write) -> None:
+    drawn = np.array([[0, 1, 255], [0, 128, 0]], np.uint8)
+    mask = read_mask(write_image(tmp_path / "x.png", drawn), (2, 3))
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, [[0, 1, 1], [0, 1, 0]])
+
+
+def test_read_mask__is_scaled_to_the_image(tmp_path: Path, write_image: Write) -> None:
+    path = write_image(tmp_path / "x.png", np.array([[0, 255], [255, 0]], np.uint8))
+    np.testing.assert_array_equal(read_mask(path, (4, 6)), np.kron([[0, 1], [1, 0]], np.ones((2, 3))))
+    np.testing.assert_array_equal(read_mask(path, (2, 2)), [[0, 1], [1, 0]])

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-ARGS ?=
+ARGS ?= experiment=sample
 PORT ?= 6006
 
 .DEFAULT_GOAL := help

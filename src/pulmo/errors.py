@@ -20,13 +20,14 @@ class DataError(PulmoError):
 class UnreadableImageError(DataError):
     """A file could not be turned into a grey image; `path` names it and `cause` says why."""
 
-    def __init__(self, path: str, cause: str) -> None:
+    def __init__(self, path: str, cause: str = "") -> None:
         super().__init__(path, cause)  # both as args, so that the error crosses process borders by pickle
         self.path = path
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.cause}"
+        # A worker of torch's DataLoader rebuilds the error from one text, its trace.
+        return f"{self.path}: {self.cause}" if self.cause else self.path
 
 
 class WeightsError(PulmoError):

@@ -54,6 +54,8 @@ def _end(message: str, error: Exception) -> NoReturn:
     """Print the message and exit; from within Hydra's job too, which would print its own line for an error."""
     if os.environ["PULMO_TRACE"] == "1":
         raise error
+    if message.startswith("Caught "):  # in a worker of torch's DataLoader, which sends the whole trace as text
+        message = message.strip().splitlines()[-1].partition(": ")[2]
     print(f"pulmo: {message}", file=sys.stderr)
     sys.exit(1)
 

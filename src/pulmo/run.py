@@ -97,6 +97,7 @@ def test(experiment: Experiment) -> None:
     if experiment.config.predict:
         trainer.predict(task, datamodule=data, return_predictions=False, **checkpoint)
     task.figures |= {"epochs": epochs, "data/prepare_seconds": data.prepare_seconds}
+    task.figures["data/identical_across_splits"] = len(data.identical)
     if best.exists():
         task.figures["best_epoch"] = torch.load(best, weights_only=True, map_location="cpu", mmap=True)["epoch"]
 

@@ -28,7 +28,7 @@ def test_option__composes_and_fits_the_signatures(
 ) -> None:
     if (group, option) in NO_GPU_HERE:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    names_data = {"data": option, "experiment": option.split("_")[0]}
+    names_data = {"data": option, "experiment": "rsna" if option == "sample" else option.split("_")[0]}
     overrides = [] if group == "data" else [f"{group}={option}"]
     configuration.check(composed(*overrides, data=names_data.get(group, "rsna")))
 
@@ -37,7 +37,7 @@ def test_option__composes_and_fits_the_signatures(
 def test_experiment__builds_all_that_it_names(
     composed: Callable[..., DictConfig], phantoms: Path, tmp_path: Path, name: str
 ) -> None:
-    data = name.split("_")[0]
+    data = name.split("_")[0] if name != "sample" else "rsna"
     masks = phantoms / "kermany_masks"
     overrides = [f"experiment={name}", "model.weights=none", f"data.masks={masks}", "strategy=cpu"]
     experiment = run.build(composed(*overrides, data=data), tmp_path)

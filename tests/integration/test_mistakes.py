@@ -1,5 +1,6 @@
 """What a user gets wrong ends in a line or two that name the remedy, before any image is read."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -70,3 +71,20 @@ def test_run_folder__is_not_written_over(phantoms: Path, tmp_path: Path, monkeyp
     with pytest.raises(SystemExit):
         launch.launch()
     assert (tmp_path / "taken" / "config.yaml").read_text() == "an earlier run"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_file__read_on_the_fly_is_named_too(
+    workers: int, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(phantoms / "folder", tmp_path / "folder")
+    for path in (tmp_path / "folder" / "normal").iterdir():
+        path.write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    places = ["data=folder", f"data.root={tmp_path / 'folder'}", "data.cache=off", f"data.num_workers={workers}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *places])
+    with pytest.raises(SystemExit):
+        launch.launch()
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"pulmo: {tmp_path / 'folder' / 'normal'}")
+    assert error.endswith("the file is empty")

@@ -19,7 +19,16 @@ def folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained by two processes."""
     root = tmp_path_factory.mktemp("ddp")
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={root / 'cache'}", f"run_dir={root / 'run'}"]
-    _run(*SMALL[:-1], "strategy=ddp_cpu", "trainer.max_epochs=2", "data.test_fraction=0.35", *places, cwd=root)
+    _run(
+        *SMALL[:-1],
+        "strategy=ddp_cpu",
+        "trainer.max_epochs=2",
+        "data.folds=3",
+        "data.fold=0",
+        "data.val_fraction=0.2",
+        *places,
+        cwd=root,
+    )
     return root / "run"
 
 

@@ -13,7 +13,8 @@ SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "path"]
 
 
 class RunRecord(Callback):
-    """Writes `split.csv`, `skipped.csv` where a file was skipped, and `history.csv`, one row an epoch.
+    """Writes `split.csv` and `history.csv`, one row an epoch; where there are any, `skipped.csv`, the files that
+    could not be read, and `identical_across_splits.csv`, images that stand in two splits under two patients.
 
     It also measures `train/images_per_second` over whole training epochs, data included, validation not; the
     first epoch is left out where there are more.
@@ -31,8 +32,9 @@ class RunRecord(Callback):
             return
         datamodule = cast(Any, trainer).datamodule
         datamodule.table[SPLIT_COLUMNS].to_csv(self.folder / "split.csv", index=False)
-        if len(datamodule.skipped):
-            datamodule.skipped.to_csv(self.folder / "skipped.csv", index=False)
+        for name, found in (("skipped", datamodule.skipped), ("identical_across_splits", datamodule.identical)):
+            if len(found):
+                found.to_csv(self.folder / f"{name}.csv", index=False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

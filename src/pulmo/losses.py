@@ -35,18 +35,18 @@ class ClassificationLoss(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def balance(self, counts: Sequence[int]) -> None:
-        """Check the weights against the classes' numbers of training images, or derive them where balanced.
-
-        Raises `ConfigError` if there are more or fewer weights than classes.
-        """
-        if self.wants_balance:
-            self.class_weights = torch.tensor(balanced_weights(counts))
-        elif self.class_weights is not None and len(self.class_weights) != len(counts):
+    def check(self, classes: int) -> None:
+        """Raise `ConfigError` if there are more or fewer weights than classes."""
+        if self.class_weights is not None and len(self.class_weights) != classes:
             raise ConfigError(
-                f"model.loss.class_weights has {len(self.class_weights)} values for {len(counts)} classes: "
+                f"model.loss.class_weights has {len(self.class_weights)} values for {classes} classes: "
                 "give one a class, in the order of the labels"
             )
+
+    def balance(self, counts: Sequence[int]) -> None:
+        """Derive the weights from the classes' numbers of training images, where they are to be balanced."""
+        if self.wants_balance:
+            self.class_weights = torch.tensor(balanced_weights(counts))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(B, 1) or (B, K) float logits and (B,) int64 labels to a scalar."""

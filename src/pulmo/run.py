@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:
         callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
+    _check_callbacks(callbacks, task)
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
     return Experiment(config, folder, datamodule, task, trainer)
@@ -153,6 +155,20 @@ def _make(node: DictConfig, **arguments: Any) -> Any:
         if isinstance(error.__cause__, (MisconfigurationException, TypeError, ValueError)):
             raise ConfigError(f"{node.get('_target_')}: {error.__cause__}") from error
         raise
+
+
+def _check_callbacks(callbacks: list[Callback], task: Task) -> None:
+    """Raise `ConfigError` for a figure to watch, or a block to train, that there will not be."""
+    for part in [*callbacks, task]:
+        watched = getattr(part, "monitor", None)
+        if watched is not None and watched not in task.monitorable:
+            near = get_close_matches(watched, task.monitorable, 1)
+            raise ConfigError(
+                f"{type(part).__name__} watches {watched!r}, which nothing logs; "
+                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(task.monitorable))}")
+            )
+        if isinstance(part, StagedFinetuning):
+            part.check(task)
 
 
 def _is_first_process() -> bool:

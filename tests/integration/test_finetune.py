@@ -41,9 +41,8 @@ def test_stages__frozen_blocks_and_their_statistics_do_not_move(
 def test_stages__unknown_block_is_told_before_training(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    experiment = run.build(composed(*RESNET, *STAGED, "finetune.stages.1.learn.1.block=layer9", folder=folder), folder)
     with pytest.raises(ConfigError, match="no block 'layer9'; it has conv1, bn1"):
-        run.fit(experiment)
+        run.build(composed(*RESNET, *STAGED, "finetune.stages.1.learn.1.block=layer9", folder=folder), folder)
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

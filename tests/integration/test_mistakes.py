@@ -28,6 +28,8 @@ from tests.conftest import SMALL
         (["data.split=nowhere.csv"], ["data.split=nowhere.csv: no such file"]),
         (["preprocess=lungs"], ["images have no lung mask", "data.masks=FOLDER"]),
         (["model.weights=/nowhere.pth"], ["/nowhere.pth"]),
+        (["callbacks.checkpoint.monitor=val/auc"], ["watches 'val/auc'", "did you mean val/auroc?"]),
+        (["finetune=head_then_layer4"], ["no block 'fc'", "features, head"]),
         (["resume=last"], ["resume=last: no run with a checkpoint"]),
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),

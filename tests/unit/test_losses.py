@@ -43,7 +43,7 @@ def test_balanced__gives_every_class_the_same_say() -> None:
 
 def test_weights__that_fit_no_class_are_refused() -> None:
     with pytest.raises(ConfigError, match="3 values for 2 classes"):
-        ClassificationLoss([1.0, 2.0, 3.0]).balance([4, 4])
+        ClassificationLoss([1.0, 2.0, 3.0]).check(classes=2)
     with pytest.raises(ConfigError, match="balanced, null, or a list"):
         ClassificationLoss("equal")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no training image"):

@@ -52,6 +52,12 @@ class StagedFinetuning(Callback):
             starts.append(starts[-1] + int(stage.get("epochs") or 0))
         return starts
 
+    def check(self, task: Task) -> None:
+        """Raise `ConfigError` if a stage names a block that the network has not."""
+        for stage in self.stages:
+            task.learning_rates = {learner["block"]: learner.get("lr") for learner in stage["learn"]}
+            task.learning_parameters()
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Name the first stage's blocks, before the optimizer is made."""
         if stage == "fit":
@@ -79,7 +85,6 @@ class StagedFinetuning(Callback):
         self.current = stage
         task.learning_rates = {learner["block"]: learner.get("lr") for learner in self.stages[stage]["learn"]}
         task.stage_epochs = self.stages[stage].get("epochs") or max(1, (trainer.max_epochs or 0) - self.starts[stage])
-        task.learning_parameters()  # a block that is not there is told before the first epoch
 
     def _stage_of(self, epoch: int) -> int:
         return max(number for number, start in enumerate(self.starts) if start <= epoch)

@@ -112,8 +112,10 @@ class ChestDataModule(LightningDataModule, ABC):
     def prepare_data(self) -> None:
         """Build the cache, on one process of each machine, before the others look for it."""
         began = time.perf_counter()
+        images = self._images()
+        self._split(self.select(images))  # a split that cannot be made is told before the images are read
         if self.cache == "disk":
-            self._store(self._images())
+            self._store(images)
         self.prepare_seconds += time.perf_counter() - began
 
     def setup(self, stage: str) -> None:

@@ -1,6 +1,8 @@
 """What a finished run says on the screen."""
 
 import math
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +17,19 @@ def print_summary(results: Mapping[str, float], folder: Path) -> None:
     """Print the validation and test figures, the dashboard's command, and, as last line, the run folder."""
     console = Console(highlight=False)
     console.print(summary_table(results))
-    console.print(f"dashboard: tensorboard --logdir {folder.parent}", soft_wrap=True)
+    console.print(f"dashboard: {dashboard_command(folder)}", soft_wrap=True)
     print(folder, flush=True)
+
+
+def dashboard_command(folder: Path) -> str:
+    """Give what opens TensorBoard on this run and its neighbours, from the folder where the user stands."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    program = "tensorboard" if shutil.which("tensorboard") else _near(beside)
+    return f"{program} --logdir {_near(folder.parent)}"
+
+
+def _near(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def summary_table(results: Mapping[str, float]) -> Table:

@@ -61,6 +61,11 @@ class Task(LightningModule, ABC):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Give the loss."""
 
+    @property
+    @abstractmethod
+    def monitorable(self) -> frozenset[str]:
+        """Names of the figures that a callback can watch."""
+
     def learning_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of each block in `learning_rates`, each parameter once, in the block that names it first.
 

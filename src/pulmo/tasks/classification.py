@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -43,6 +44,8 @@ class ClassificationTask(Task):
         self.is_binary = len(class_names) == 2
         outputs = 1 if self.is_binary and binary == "sigmoid" else len(class_names)
         super().__init__(net=net(outputs=outputs), **learning)
+        self.outputs = outputs
+        loss.check(len(class_names))
         self.class_names = tuple(class_names)
         self.loss, self.policy = loss, threshold
         self.threshold: float | None = None
@@ -104,6 +107,13 @@ class ClassificationTask(Task):
         """Score from which an image counts as positive."""
         return 0.5 if self.threshold is None else self.threshold
 
+    @property
+    def monitorable(self) -> frozenset[str]:
+        """Names of the figures that a callback can watch."""
+        classes = torch.arange(len(self.class_names))
+        figures = self._figures(torch.nn.functional.one_hot(classes).float()[:, -self.outputs :], classes)
+        return frozenset({"train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in figures)})
+
     def state(self) -> dict[str, Any]:
         """The fitted threshold."""
         return {"threshold": self.threshold}
@@ -119,15 +129,16 @@ class ClassificationTask(Task):
 
     def _measure(self, split: str, predictions: Predictions) -> None:
         logits, labels = predictions["logits"], predictions["label"]
-        scores = scores_of(logits)
-        if self.is_binary:
-            thresholds = {"": self.cut_off} | {f"@{value:g}": value for value in self.report_thresholds}
-            figures = binary_metrics(scores, labels, thresholds)
-        else:
-            figures = multiclass_metrics(scores, labels, self.class_names)
         loss = self.loss.cpu()(logits, labels)
         self.loss.to(self.device)
-        self.log_figures(split, {"loss": float(loss)} | figures)
+        self.log_figures(split, {"loss": float(loss)} | self._figures(logits, labels))
+
+    def _figures(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        scores = scores_of(logits)
+        if not self.is_binary:
+            return multiclass_metrics(scores, labels, self.class_names)
+        thresholds = {"": self.cut_off} | {f"@{value:g}": value for value in self.report_thresholds}
+        return binary_metrics(scores, labels, thresholds)
 
 
 def _decided(logits: Tensor) -> Tensor:

@@ -49,8 +49,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed(phantoms: Path, cache_dir: Path, tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose the configuration as Hydra would for a run in `folder`, on the phantoms."""
 
-    def compose_for(*overrides: str, folder: Path | None = None, data: str = "rsna") -> DictConfig:
-        places = [f"data={data}", f"data.root={phantoms / data}", f"data.cache_dir={cache_dir}"]
+    def compose_for(*overrides: str, folder: Path | None = None, data: str | None = "rsna") -> DictConfig:
+        places = [f"data={data}", f"data.root={phantoms / data}"] if data else []
+        places.append(f"data.cache_dir={cache_dir}")
         output = f"hydra.runtime.output_dir={folder or tmp_path / 'run'}"
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", [*places, *overrides, output], return_hydra_config=True)

@@ -34,11 +34,11 @@ def _told() -> Iterator[None]:
 )
 def train(context: typer.Context) -> None:
     """Train and test one experiment; takes the same OVERRIDES as train.py."""
-    from pulmo import launch
+    from pulmo.launch import launch
 
     # Lightning starts further processes by this command line, so it must name a file that trains.
-    sys.argv = [launch.__file__, *context.args]
-    launch.launch()
+    sys.argv = [str(Path(__file__).parent / "entry" / "train.py"), *context.args]
+    launch()
 
 
 @app.command()

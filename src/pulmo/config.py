@@ -18,6 +18,9 @@ from pydantic.errors import PydanticUserError
 
 from pulmo.errors import ConfigError
 
+# ${better:val/loss} is "min": which way a figure improves, so that `monitor` and `mode` cannot disagree.
+OmegaConf.register_new_resolver("better", lambda figure: "min" if figure.endswith("loss") else "max", replace=True)
+
 PLAIN = (bool, int, float, str, type(None), list, dict)
 
 

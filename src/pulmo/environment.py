@@ -30,6 +30,11 @@ def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     (folder / "environment.json").write_text(json.dumps(_environment(config), indent=2) + "\n")
 
 
+def is_first_process() -> bool:
+    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
 def _environment(config: DictConfig) -> dict[str, Any]:
     versions = {}
     for package in PACKAGES:

@@ -1,7 +1,7 @@
 """What a user can get wrong, each with its remedy.
 
 Every message is one or two lines: what was found, what was expected, and the key or command that mends it.
-`pulmo.run` prints them without a stack trace.
+The command line prints them without a stack trace.
 """
 
 

@@ -12,10 +12,12 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pulmo.config import explain
+from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
 
 PACKAGED = Path(__file__).parent / "conf"
@@ -47,6 +49,8 @@ def _main(config: DictConfig) -> float | None:
         return run.train(config, folder, list(HydraConfig.get().overrides.task))
     except PulmoError as error:
         _remove_if_unused(folder)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # Hydra notes that this job failed, and goes on with the others
         _end(str(error), error)
 
 
@@ -100,7 +104,8 @@ def _checkpoint(value: str, rest: list[str]) -> Path:
     path = Path(value).expanduser()
     checkpoint = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not checkpoint.is_file():
-        raise ConfigError(f"resume={value}: no file {checkpoint}; give last, a run folder, or a checkpoint")
+        anew = f"; to begin anew in it: run_dir={value}, without resume" if path.is_dir() else ""
+        raise ConfigError(f"resume={value}: no file {checkpoint}{anew}; give last, a run folder, or a checkpoint")
     return checkpoint.resolve()
 
 
@@ -147,7 +152,10 @@ def _remove_if_unused(folder: Path) -> None:
 
 
 def _quiet() -> None:
-    """Leave out what Lightning says at every run; its warnings about the user's own choices stay."""
+    """Leave out what Lightning says at every run, and let one process speak; warnings about choices stay."""
+    if not is_first_process():
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -159,7 +167,3 @@ def _quiet() -> None:
         r".*isinstance\(treespec, LeafSpec\).*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-if __name__ == "__main__":
-    launch()

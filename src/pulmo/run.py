@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-import os
+import signal
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,13 +15,16 @@ from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
 
 from pulmo import config as configuration
 from pulmo import environment
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.errors import ConfigError, PulmoError
+from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.report.run_figures import write_figures
 from pulmo.report.summary import print_summary
 from pulmo.report.tensorboard import log_results
@@ -46,9 +49,18 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     experiment = build(config, folder)
     if experiment.trainer.is_global_zero:
         environment.write(config, folder, overrides)
-    fit(experiment)
-    test(experiment)
-    return finish(experiment)
+    try:
+        fit(experiment)
+        test(experiment)
+        monitored = finish(experiment)
+        if config.predict:
+            predict(experiment)
+    except PulmoError:
+        _end_other_processes(experiment.trainer)
+        raise
+    if experiment.trainer.is_global_zero:
+        print_summary(experiment.task.figures, folder)
+    return monitored
 
 
 def build(config: DictConfig, folder: Path) -> Experiment:
@@ -58,7 +70,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     """
     OmegaConf.set_readonly(config, True)
     configuration.check(config)
-    if _is_first_process() and (folder / "config.yaml").exists() and not config.resume:
+    begun = (folder / "checkpoints").exists() or (folder / "metrics.json").exists()
+    if begun and environment.is_first_process() and not config.resume:
         raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
     seed_everything(config.seed, workers=True, verbose=False)
     # A resumed run keeps its split, whatever has come into the data set's folder since.
@@ -67,14 +80,21 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     datamodule: ChestDataModule = _make(config.data, **same_split)
     datamodule.needs = get_class(config.model.task["_target_"]).needs
     datamodule.check()
+    if config.predict and not datamodule.unlabelled():
+        raise DataError(f"{config.data.root} has no unlabelled images to predict: leave out predict=true")
     task: Task = _make(config.model.task, class_names=list(datamodule.class_names))
     task.origin = _origin(config, datamodule)
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:
         callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
-    _check_callbacks(callbacks, task)
+    _check_callbacks(callbacks, task, config.trainer.max_epochs)
+    if config.trainer.sync_batchnorm:
+        _check_norms(task)
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
+    if config.finetune.stages is not None and isinstance(trainer.strategy, DDPStrategy):
+        # Frozen parameters give no gradient, for which DDP would wait; whichever way the strategy was chosen.
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     return Experiment(config, folder, datamodule, task, trainer)
 
 
@@ -91,21 +111,35 @@ def fit(experiment: Experiment) -> None:
 def test(experiment: Experiment) -> None:
     """Measure the best checkpoint on validation, which fits the threshold, then on the test set."""
     trainer, task, data = experiment.trainer, experiment.task, experiment.datamodule
-    best = experiment.folder / "checkpoints" / "best.ckpt"
-    checkpoint: dict[str, Any] = {"ckpt_path": str(best), "weights_only": True} if best.exists() else {}
     epochs = trainer.current_epoch
+    # A checkpoint holds the averaged weights as its own; the callback would put the raw ones in their place.
+    trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, WeightAveraging)]  # type: ignore[attr-defined]
+    checkpoint = _best(experiment)
     trainer.validate(task, datamodule=data, verbose=False, **checkpoint)
     trainer.test(task, datamodule=data, verbose=False, **checkpoint)
-    if experiment.config.predict:
-        trainer.predict(task, datamodule=data, return_predictions=False, **checkpoint)
     task.figures |= {"epochs": epochs, "data/prepare_seconds": data.prepare_seconds}
-    task.figures["data/identical_across_splits"] = len(data.identical)
-    if best.exists():
-        task.figures["best_epoch"] = torch.load(best, weights_only=True, map_location="cpu", mmap=True)["epoch"]
+    task.figures["data/identical_across_splits"] = math.nan if data.identical is None else len(data.identical)
+    if checkpoint:
+        content = torch.load(checkpoint["ckpt_path"], weights_only=True, map_location="cpu", mmap=True)
+        task.figures["best_epoch"] = content["epoch"]
+
+
+def predict(experiment: Experiment) -> None:
+    """Score the data set's unlabelled images by the best checkpoint, into `predictions_unlabelled.csv`."""
+    experiment.trainer.predict(
+        experiment.task, datamodule=experiment.datamodule, return_predictions=False, **_best(experiment)
+    )
+
+
+def _best(experiment: Experiment) -> dict[str, Any]:
+    """Arguments that load the best checkpoint; none where no epoch was finished. The same on every rank."""
+    best = experiment.folder / "checkpoints" / "best.ckpt"
+    path = experiment.trainer.strategy.broadcast(str(best) if best.exists() else "")
+    return {"ckpt_path": path, "weights_only": True} if path else {}
 
 
 def finish(experiment: Experiment) -> float | None:
-    """Write metrics.json and the figures, fill TensorBoard, print the summary; give the monitored figure."""
+    """Write metrics.json and the figures, fill TensorBoard; give the monitored figure."""
     config, folder, task = experiment.config, experiment.folder, experiment.task
     figures = dict(sorted(task.figures.items()))
     if experiment.trainer.is_global_zero:
@@ -120,7 +154,6 @@ def finish(experiment: Experiment) -> float | None:
             stages=stages[0] if stages else (),
         )
         log_results(experiment.trainer.loggers, task.predictions, drawn, environment.settings(config), figures)
-        print_summary(figures, folder)
     checkpoint = config.callbacks.get("checkpoint")
     return figures.get(checkpoint.monitor) if checkpoint else None
 
@@ -157,7 +190,24 @@ def _make(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def _check_callbacks(callbacks: list[Callback], task: Task) -> None:
+def _check_norms(task: Task) -> None:
+    """Raise `ConfigError` where SyncBatchNorm would drop what a network has built into its norms (timm's SiLU)."""
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    for module in task.net.modules():
+        if isinstance(module, plain) and type(module) not in plain:
+            raise ConfigError(
+                f"trainer.sync_batchnorm=true would take the activation out of {type(module).__name__}: give false"
+            )
+
+
+def _end_other_processes(trainer: Trainer) -> None:
+    """End the processes that Lightning started: they would wait for this one, then print traces."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None and hasattr(launcher, "kill"):
+        launcher.kill(signal.SIGTERM)
+
+
+def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:
     """Raise `ConfigError` for a figure to watch, or a block to train, that there will not be."""
     for part in [*callbacks, task]:
         watched = getattr(part, "monitor", None)
@@ -168,12 +218,7 @@ def _check_callbacks(callbacks: list[Callback], task: Task) -> None:
                 + (f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(task.monitorable))}")
             )
         if isinstance(part, StagedFinetuning):
-            part.check(task)
-
-
-def _is_first_process() -> bool:
-    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+            part.check(task, max_epochs)
 
 
 def _origin(config: DictConfig, datamodule: ChestDataModule) -> dict[str, Any]:

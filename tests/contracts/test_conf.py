@@ -39,8 +39,11 @@ def test_experiment__builds_all_that_it_names(
 ) -> None:
     data = name.split("_")[0] if name != "sample" else "rsna"
     masks = phantoms / "kermany_masks"
-    overrides = [f"experiment={name}", "model.weights=none", f"data.masks={masks}", "strategy=cpu"]
-    experiment = run.build(composed(*overrides, data=data), tmp_path)
+    places = [f"data.root={phantoms / data}", f"data.masks={masks}"]
+    # No data= here: the experiment itself must choose it.
+    experiment = run.build(
+        composed(f"experiment={name}", "model.weights=none", "strategy=cpu", *places, data=None), tmp_path
+    )
     assert experiment.config.data["_target_"].lower().endswith(f".{data}.{data}")
     assert (CONF / "experiment" / f"{name}.yaml").read_text().count("Reported:") == 1
 
@@ -59,5 +62,6 @@ def test_model__gives_one_finite_logit_an_image_and_names_its_blocks(
         logits = task(torch.randint(256, (2, 1, 64, 64), dtype=torch.uint8))
     assert logits.shape == (2, 1)
     assert torch.isfinite(logits).all()
-    for block in experiment.config.model.blocks.values():
-        assert list(task.net.get_submodule(block).parameters()), block
+    for blocks in experiment.config.model.blocks.values():
+        for block in [blocks] if isinstance(blocks, str) else blocks:
+            assert list(task.net.get_submodule(block).parameters()), block

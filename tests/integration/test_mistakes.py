@@ -54,6 +54,7 @@ def test_mistake__is_told_with_its_remedy(
     for part in said:
         assert part in error
     assert len(error.splitlines()) <= 2, error
+    assert not (tmp_path / "cache").exists(), "told before any image is read"
     assert "Traceback" not in error
 
 
@@ -68,11 +69,11 @@ def test_mistake__leaves_no_empty_run_folder(phantoms: Path, tmp_path: Path, mon
 def test_run_folder__is_not_written_over(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "config.yaml").write_text("an earlier run")
+    (tmp_path / "taken" / "metrics.json").write_text("an earlier run")
     monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, f"data.root={phantoms / 'rsna'}", "run_dir=taken"])
     with pytest.raises(SystemExit):
         launch.launch()
-    assert (tmp_path / "taken" / "config.yaml").read_text() == "an earlier run"
+    assert (tmp_path / "taken" / "metrics.json").read_text() == "an earlier run"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

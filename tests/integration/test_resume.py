@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from pulmo import launch, run
+from pulmo.errors import ConfigError
 from tests.conftest import SMALL
 
 STAGES = (
@@ -74,6 +75,26 @@ def _fit(config: DictConfig, folder: Path, *callbacks: Callback) -> dict[str, An
     experiment.trainer.callbacks += list(callbacks)  # type: ignore[attr-defined]
     run.fit(experiment)
     return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+def test_resume__moved_folder_remembers_its_best_score(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    best = _fit(composed(*SMALL, "trainer.max_epochs=2", folder=first), first)["callbacks"]
+    first.rename(moved)
+    resume = f"resume={moved}/checkpoints/last.ckpt"
+    again = _fit(composed(*SMALL, "trainer.max_epochs=2", resume, folder=moved), moved)["callbacks"]
+    scores = [
+        state["best_model_score"] for states in (best, again) for name, state in states.items() if "val/auroc" in name
+    ]
+    assert scores[0] == scores[1] is not None
+
+
+def test_resume__schedule_of_another_length_is_refused(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    _fit(composed(*SMALL, "scheduler=cosine", "trainer.max_epochs=2", folder=folder), folder)
+    longer = [*SMALL, "scheduler=cosine", "trainer.max_epochs=4", f"resume={folder}/checkpoints/last.ckpt"]
+    with pytest.raises(ConfigError, match=r"schedule was made for \d+ steps"):
+        _fit(composed(*longer, folder=folder), folder)
 
 
 KILLED = """

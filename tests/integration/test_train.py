@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from pulmo.data.preparing import OnTheFly, Recipe
@@ -65,15 +67,8 @@ def test_threshold__is_fitted_on_validation_and_kept_in_the_checkpoint(train: Tr
 
 def test_checkpoint__gives_the_same_scores_with_nothing_but_the_file(train: Train, phantoms: Path) -> None:
     folder = train(TWO_EPOCHS)
-    task = load_task(folder / "checkpoints" / "best.ckpt")
     table = pd.read_csv(folder / "predictions_test.csv")
-    images = pd.DataFrame({"image_id": table["image_id"], "path": table["path"], "mask": ""})
-    preprocess = {key: value for key, value in task.origin["preprocess"].items() if key != "_target_"}
-    store = OnTheFly(Recipe(images, Preprocess(**preprocess), with_masks=False))
-    batch = torch.from_numpy(np.stack([store[row].image for row in range(len(images))]))[:, None]
-    with torch.no_grad():
-        scores = torch.sigmoid(task(batch).double())[:, 0].numpy()
-    np.testing.assert_allclose(scores, table["score"], atol=1e-6)
+    np.testing.assert_allclose(_scored_again(folder, table), table["score"], atol=1e-6)
 
 
 def test_seed__same_seed_gives_the_same_numbers(train: Train) -> None:
@@ -118,7 +113,18 @@ def test_data_sets__each_trains_to_a_tested_checkpoint(
 def test_preprocess__lung_masks_of_the_data_set_are_used(train: Train, phantoms: Path, preprocess: str) -> None:
     masks = [f"data.masks={phantoms / 'kermany_masks'}", "preprocess.missing=skip"]
     folder = train("trainer.max_epochs=1", f"preprocess={preprocess}", *masks, data="kermany")
-    assert figures_of(folder)["test/loss"] > 0
+    config = OmegaConf.load(folder / "config.yaml")
+    module = instantiate(OmegaConf.to_container(config.data))
+    module.setup("test")
+    plain = instantiate(OmegaConf.to_container(config.data), preprocess=Preprocess(size=32))
+    plain.setup("test")
+    shown = torch.cat([batch["image"] for batch in module.test_dataloader()]).float()
+    whole = torch.cat([batch["image"] for batch in plain.test_dataloader()]).float()
+    black = (shown == 0).float().mean() - (whole == 0).float().mean()
+    # Lungs and their hull leave the rest black, and the hull leaves more; crop and contrast blacken nothing.
+    low, high = {"lungs": (0.5, 0.9), "thorax": (0.2, 0.6)}.get(preprocess, (-0.2, 0.05))
+    assert low < black < high
+    assert (shown - whole).abs().mean() > 2
 
 
 def test_unreadable_file__is_skipped_and_listed_when_asked(train: Train, phantoms: Path, tmp_path: Path) -> None:
@@ -132,6 +138,28 @@ def test_unreadable_file__is_skipped_and_listed_when_asked(train: Train, phantom
     skipped = pd.read_csv(folder / "skipped.csv")
     assert skipped["image_id"].tolist() == ["normal/broken one"]
     assert "normal/broken one" not in set(pd.read_csv(folder / "split.csv")["image_id"])
+
+
+def test_ema__test_is_measured_with_the_weights_of_the_checkpoint(train: Train) -> None:
+    folder = train(TWO_EPOCHS, "callbacks=ema", "callbacks.ema.decay=0.9")
+    table = pd.read_csv(folder / "predictions_test.csv")
+    np.testing.assert_allclose(_scored_again(folder, table), table["score"], atol=1e-6)
+
+
+def test_overfit__learns_one_batch_by_heart(train: Train) -> None:
+    folder = train("debug=overfit", "trainer.max_epochs=30", "model.optimizer.lr=3e-3")
+    assert pd.read_csv(folder / "history.csv")["train/loss"].iloc[-1] < 0.3
+
+
+def _scored_again(folder: Path, table: pd.DataFrame) -> np.ndarray:
+    """Scores of the table's images by the checkpoint alone."""
+    task = load_task(folder / "checkpoints" / "best.ckpt")
+    images = pd.DataFrame({"image_id": table["image_id"], "path": table["path"], "mask": ""})
+    preprocess = {key: value for key, value in task.origin["preprocess"].items() if key != "_target_"}
+    store = OnTheFly(Recipe(images, Preprocess(**preprocess), with_masks=False))
+    batch = torch.from_numpy(np.stack([store[row].image for row in range(len(images))]))[:, None]
+    with torch.no_grad():
+        return np.asarray(torch.sigmoid(task(batch).double())[:, 0].numpy())
 
 
 def _scores(folder: Path) -> pd.Series:

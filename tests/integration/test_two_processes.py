@@ -57,6 +57,22 @@ def test_one_process__gives_the_same_figures_from_the_same_checkpoint(folder: Pa
         assert by_one[name] == pytest.approx(by_two[name], abs=1e-6), name
 
 
+def test_two_processes__frozen_blocks_train_by_the_pulmo_command(phantoms: Path, tmp_path: Path) -> None:
+    net = ["model=resnet18", "model.input.size=32", "finetune=head_then_layer4", "finetune.stages.0.epochs=1"]
+    places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]
+    strategy = ["strategy=cpu", "trainer.devices=2", "trainer.max_epochs=2", "data.batch_size=8"]
+    finished = subprocess.run(
+        [Path(sys.executable).with_name("pulmo"), "train", *net, *places, *strategy],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1] == str(tmp_path / "run")
+    assert (finished.stdout + finished.stderr).count("holds drawn phantoms") == 1, "one process speaks"
+
+
 def _run(*arguments: str, cwd: Path) -> None:
     finished = subprocess.run([sys.executable, TRAIN, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -1,1 +1,1 @@
-"""What happens beside the training step: thresholds, stages, records."""
+"""What happens beside the training step: stages, seeds, checkpoints, records."""

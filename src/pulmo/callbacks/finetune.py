@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class Learner(TypedDict):
-    """A block of the network, as a path such as `layer4`, and its rate; without one the optimizer's own."""
+    """A block of the network, as a path such as `layer4` or several, and its rate; else the optimizer's own."""
 
-    block: str
+    block: str | Sequence[str]
     lr: NotRequired[float | None]
 
 
@@ -52,11 +52,20 @@ class StagedFinetuning(Callback):
             starts.append(starts[-1] + int(stage.get("epochs") or 0))
         return starts
 
-    def check(self, task: Task) -> None:
-        """Raise `ConfigError` if a stage names a block that the network has not."""
+    def check(self, task: Task, max_epochs: int | None) -> None:
+        """Raise `ConfigError` for a block that the network has not, or stages that do not fit the epochs."""
         for stage in self.stages:
-            task.learning_rates = {learner["block"]: learner.get("lr") for learner in stage["learn"]}
+            task.learning_rates = _rates(stage)
             task.learning_parameters()
+        if not max_epochs or max_epochs < 1:
+            return
+        last = self.stages[-1].get("epochs")
+        end = self.starts[-1] + (last or 1)
+        if max_epochs < end or (last and max_epochs > end):
+            raise ConfigError(
+                f"the stages of finetune take {end}{'' if last else ' or more'} epochs, trainer.max_epochs is "
+                f"{max_epochs}: change one, or give finetune.stages.N.epochs"
+            )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Name the first stage's blocks, before the optimizer is made."""
@@ -73,6 +82,7 @@ class StagedFinetuning(Callback):
         stage = self._stage_of(trainer.current_epoch)
         if stage != self.current:
             self._announce(trainer, task, stage)
+            task.schedule_steps = None  # a schedule of this stage's own length
             trainer.strategy.setup_optimizers(trainer)
         freeze_others(task)
         if trainer.current_epoch in self.starts:
@@ -83,11 +93,20 @@ class StagedFinetuning(Callback):
 
     def _announce(self, trainer: Trainer, task: Task, stage: int) -> None:
         self.current = stage
-        task.learning_rates = {learner["block"]: learner.get("lr") for learner in self.stages[stage]["learn"]}
+        task.learning_rates = _rates(self.stages[stage])
         task.stage_epochs = self.stages[stage].get("epochs") or max(1, (trainer.max_epochs or 0) - self.starts[stage])
 
     def _stage_of(self, epoch: int) -> int:
         return max(number for number, start in enumerate(self.starts) if start <= epoch)
+
+
+def _rates(stage: Stage) -> dict[str, float | None]:
+    """Each block of the stage and its rate."""
+    rates: dict[str, float | None] = {}
+    for learner in stage["learn"]:
+        block = learner["block"]
+        rates |= dict.fromkeys([block] if isinstance(block, str) else block, learner.get("lr"))
+    return rates
 
 
 def freeze_others(task: Task) -> None:

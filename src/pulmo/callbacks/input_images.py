@@ -13,7 +13,8 @@ from pulmo.tasks.base import Task
 class InputImages(Callback):
     """Adds the first `count` images of the first training batch, augmented and normalised, as an image grid.
 
-    Normalised values are scaled back to grey by one factor for all, so a wrong normalisation shows.
+    Normalised values are scaled back by the smallest and largest of all, so three channels that were normalised
+    differently show as colour.
     """
 
     def __init__(self, count: int = 16) -> None:

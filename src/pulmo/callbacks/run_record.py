@@ -33,7 +33,7 @@ class RunRecord(Callback):
         datamodule = cast(Any, trainer).datamodule
         datamodule.table[SPLIT_COLUMNS].to_csv(self.folder / "split.csv", index=False)
         for name, found in (("skipped", datamodule.skipped), ("identical_across_splits", datamodule.identical)):
-            if len(found):
+            if found is not None and len(found):
                 found.to_csv(self.folder / f"{name}.csv", index=False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pulmo.data import cache, splits
 from pulmo.data.collate import collate
 from pulmo.data.dataset import Draw, EveryImageOnce, RadiographDataset, TrainOrder
-from pulmo.data.lists import masks_by_stem, no_boxes
+from pulmo.data.lists import masks_for, no_boxes
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
 from pulmo.transforms.augment import Augment
@@ -66,7 +66,7 @@ class ChestDataModule(LightningDataModule, ABC):
         super().__init__()
         self.needs: frozenset[Target] = frozenset({"label"})
         self.skipped = pd.DataFrame(columns=["image_id", "path", "cause"])
-        self.identical = pd.DataFrame(columns=["image_id", "patient_id", "split", "path", "group"])
+        self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
@@ -171,9 +171,9 @@ class ChestDataModule(LightningDataModule, ABC):
         paths = self.unlabelled()
         if not paths:
             raise DataError(f"{self.root} has no unlabelled images to predict: leave out predict=true")
-        masks, ids = masks_by_stem(self.masks), [path.stem for path in paths]
-        table = pd.DataFrame({"image_id": ids, "patient_id": "", "path": [str(path) for path in paths]})
-        mask = [masks.get(image_id, "") for image_id in ids]
+        files = [str(path) for path in paths]
+        table = pd.DataFrame({"image_id": [path.stem for path in paths], "patient_id": "", "path": files})
+        mask = masks_for(files, Path(self.root), self.masks)
         table = table.assign(split="", label=-1, boxes=no_boxes(len(table)), mask=mask, view="")
         self._datasets["predict"] = RadiographDataset(
             table, np.arange(len(table)), OnTheFly(Recipe(table, self.preprocess, False)), self.needs
@@ -260,7 +260,8 @@ class ChestDataModule(LightningDataModule, ABC):
         return self._loader(dataset, EveryImageOnce(len(dataset), rank=rank, world=world), drop_last=False)
 
     def _loader(self, dataset: RadiographDataset, order: Sampler[Draw], drop_last: bool) -> DataLoader[Batch]:
-        workers = self.num_workers if self.num_workers is not None else max(0, min(8, _cores() - 1))
+        ranks_here = max(1, getattr(self.trainer, "num_devices", 1))
+        workers = self.num_workers if self.num_workers is not None else max(0, min(8, _cores() // ranks_here - 1))
         return DataLoader(
             cast(Dataset[Batch], dataset),  # a loader is typed by what it gives
             batch_size=self.batch_size,

@@ -43,8 +43,10 @@ class RadiographDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __getitem__(self, draw: Draw | int) -> Sample:
         """Give one image and the targets asked for, all moved by the same augmentation."""
+        if isinstance(draw, int):  # samplers of others, such as Lightning's for overfit_batches
+            draw = Draw(draw)
         prepared = self._store[int(self._rows[draw.row])]
         image, boxes = prepared.image, prepared.geometry.boxes(self._boxes[draw.row])
         masks = {}

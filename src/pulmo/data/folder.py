@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.data.lists import images_below, masks_by_stem, no_boxes, read_list
+from pulmo.data.lists import images_below, masks_for, no_boxes, read_list
 from pulmo.errors import ConfigError, DataError
 from pulmo.types import Target
 
@@ -55,11 +55,8 @@ class Folder(ChestDataModule):
         listed = self._listed(root) if self.csv else self._found(root)
         if listed.empty:
             raise DataError(f"no image in {root}: expected {root}/CLASS/… with CLASS in {', '.join(self.classes)}")
-        masks = masks_by_stem(self.masks)
-        listed["mask"] = [
-            str(root / mask) if mask else masks.get(Path(path).stem, "")
-            for mask, path in zip(listed["mask"], listed["path"], strict=True)
-        ]
+        found = masks_for(listed["path"].tolist(), root, self.masks)
+        listed["mask"] = [str(root / own) if own else mask for own, mask in zip(listed["mask"], found, strict=True)]
         listed["label"] = self._labels(listed["label"])
         nameless = listed["patient_id"] == ""
         if nameless.any():

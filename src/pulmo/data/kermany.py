@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.data.lists import images_below, masks_by_stem
+from pulmo.data.lists import images_below, masks_for
 from pulmo.errors import DataError
 from pulmo.types import Target
 
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # The number starts afresh in each series and for each pathogen: person12_bacteria and person12_virus are two.
 _SICK = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
+# The later release on Mendeley names its files BACTERIA-1008087-0001.jpeg.
+_LATER = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-", re.IGNORECASE)
 _NORMAL = re.compile(r"(?:(NORMAL\d*)-)?IM-(\d+)", re.IGNORECASE)
 
 
@@ -45,8 +47,7 @@ class Kermany(ChestDataModule):
         root = Path(self.root).expanduser()
         if not (root / "train").is_dir() and (root / "chest_xray" / "train").is_dir():
             root = root / "chest_xray"  # Kaggle's archive nests it
-        masks = masks_by_stem(self.masks)
-        rows = list(self._rows(root, masks))
+        rows = list(self._rows(root))
         if not rows:
             raise DataError(f"{root} has no images in train, val, test / NORMAL, PNEUMONIA")
         nameless = sum(row["patient_id"] == Path(row["path"]).stem for row in rows)
@@ -56,9 +57,10 @@ class Kermany(ChestDataModule):
                 "so two images of one patient may cross splits",
                 *(nameless, len(rows)),
             )
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        return table.assign(mask=masks_for(table["path"].tolist(), root, self.masks))
 
-    def _rows(self, root: Path, masks: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _rows(self, root: Path) -> Iterator[dict[str, Any]]:
         for split in ("train", "val", "test"):
             for folder in ("NORMAL", "PNEUMONIA"):
                 for path in images_below(root / split / folder) if (root / split / folder).is_dir() else []:
@@ -71,7 +73,7 @@ class Kermany(ChestDataModule):
                         "split": "train" if split == "val" and self.split == "auto" else split,
                         "label": self._three(path, folder, pathogen) if self.labels == "three_class" else binary,
                         "boxes": [],
-                        "mask": masks.get(path.stem, ""),
+                        "mask": "",
                         "view": "AP",  # small children, all from anterior (Kermany et al., methods)
                         "pathogen": pathogen,
                     }
@@ -91,4 +93,7 @@ def patient_of(path: Path) -> tuple[str, str]:
         return f"{pathogen}-{int(sick[1])}", pathogen
     if normal := _NORMAL.match(path.stem):
         return f"{(normal[1] or 'IM').upper()}-{int(normal[2])}", ""
+    if later := _LATER.match(path.stem):
+        pathogen = later[1].lower()
+        return f"{pathogen}-{int(later[2])}", "" if pathogen == "normal" else pathogen
     return path.stem, ""

@@ -3,6 +3,7 @@
 import csv
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,30 @@ def by_stem(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def masks_by_stem(folder: str | None) -> dict[str, str]:
-    """File stem → path of each mask below `folder`; none without a folder."""
-    return by_stem(images_below(Path(folder).expanduser())) if folder else {}
+def masks_for(images: Sequence[str], root: Path, folder: str | None) -> list[str]:
+    """Give each image file below `root` the path of its mask below `folder`, "" where there is none.
+
+    A mask has its image's path below its own folder or, where no other image or mask is called so, its stem
+    alone. Raises `DataError` for a mask that could be of several images.
+    """
+    if not folder:
+        return [""] * len(images)
+    base = Path(folder).expanduser()
+    masks = images_below(base)
+    by_path = {mask.relative_to(base).with_suffix("").as_posix(): str(mask) for mask in masks}
+    of_stem, stems = by_stem(masks), Counter(mask.stem for mask in masks)
+    names = [os.path.splitext(os.path.basename(image))[0] for image in images]
+    images_called = Counter(names)
+    found = []
+    for image, name in zip(images, names, strict=True):
+        if stems[name] <= 1 and images_called[name] == 1:
+            found.append(of_stem.get(name, ""))
+            continue
+        path = os.path.splitext(os.path.relpath(image, root))[0]
+        if path not in by_path and name in by_path:
+            raise DataError(f"{image}: is {by_path[name]} its mask? Several images are called so: lay masks out alike")
+        found.append(by_path.get(path, ""))
+    return found
 
 
 def no_boxes(count: int) -> list[Any]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic checks configs by it, and wa
 
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.data.folder import SPLIT_NAMES
-from pulmo.data.lists import by_stem, images_below, masks_by_stem, no_boxes, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes, read_list
 from pulmo.errors import ConfigError, DataError
 from pulmo.types import Target
 
@@ -75,7 +75,6 @@ class PadChest(ChestDataModule):
         frame = frame[frame["Projection"].isin(self.views)]
         if self.labels_by == "physician":
             frame = frame[frame["MethodLabel"] == "Physician"]
-        masks = masks_by_stem(self.masks)
         files = by_stem(images_below(root, without=self.masks))
         stems = frame["ImageID"].map(lambda name: os.path.splitext(name)[0])
         label_by_text = {text: label_of(findings(text), self.labels) for text in frame["Labels"].unique()}
@@ -87,7 +86,7 @@ class PadChest(ChestDataModule):
                 "split": "",
                 "label": frame["Labels"].map(label_by_text),
                 "boxes": no_boxes(len(frame)),
-                "mask": [masks.get(stem, "") for stem in stems],
+                "mask": "",
                 "view": frame["Projection"],
                 "sex": frame.get("PatientSex_DICOM", ""),
                 "age": _age(frame),
@@ -100,7 +99,8 @@ class PadChest(ChestDataModule):
             raise DataError(f"none of the {len(table)} frontal images of {path.name} is below {root}")
         if absent.any():
             log.warning("PadChest: %d of %d listed images are not below %s", int(absent.sum()), len(table), root)
-        return table[~absent].reset_index(drop=True)
+        table = table[~absent].reset_index(drop=True)
+        return table.assign(mask=masks_for(table["path"].tolist(), root, self.masks))
 
     def _csv(self, root: Path) -> Path | None:
         if self.csv:
@@ -115,7 +115,7 @@ class PadChest(ChestDataModule):
         raw = root / "raw_images"
         if not raw.is_dir():
             raise DataError(f"{root} has neither a PADCHEST*.csv nor a folder raw_images")
-        masks = masks_by_stem(self.masks or (str(root / "lung_masks") if (root / "lung_masks").is_dir() else None))
+        masks = self.masks or (str(root / "lung_masks") if (root / "lung_masks").is_dir() else None)
         known = {name.lower(): label for label, name in enumerate(self.class_names)}
         log.warning("PadChest: raw_images names no patients: each image counts as one")
         rows: list[dict[str, Any]] = []
@@ -129,13 +129,14 @@ class PadChest(ChestDataModule):
                     "split": next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), ""),
                     "label": next((known[part] for part in parts if part in known), -1),
                     "boxes": [],
-                    "mask": masks.get(path.stem, ""),
+                    "mask": "",
                     "view": "",
                 }
             )
         if not rows:
             raise DataError(f"{raw} has no images in train, valid, test / {', '.join(self.class_names)}")
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        return table.assign(mask=masks_for(table["path"].tolist(), raw, masks))
 
 
 def findings(text: str) -> frozenset[str]:

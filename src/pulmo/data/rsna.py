@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.data.lists import by_stem, images_below, masks_by_stem, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, read_list
 from pulmo.errors import DataError
 from pulmo.types import Target
 
@@ -62,7 +62,7 @@ class RSNA(ChestDataModule):
             raise DataError(f"none of the {len(frame)} images of stage_2_train_labels.csv is in {root}")
         if absent.any():
             log.warning("RSNA: %d of %d listed images are not in %s", int(absent.sum()), len(frame), root)
-        patients, masks = self._patients(root), masks_by_stem(self.masks)
+        patients = self._patients(root)
         nameless = [image_id for image_id in frame["image_id"] if image_id not in patients]
         if nameless:
             log.warning(
@@ -71,10 +71,10 @@ class RSNA(ChestDataModule):
                 *(len(nameless), len(frame)),
             )
         frame["patient_id"] = [patients.get(image_id, image_id) for image_id in frame["image_id"]]
-        frame["mask"] = [masks.get(image_id, "") for image_id in frame["image_id"]]
-        frame = frame.assign(split="", view="")
+        frame = frame[~absent].reset_index(drop=True)
+        frame = frame.assign(split="", view="", mask=masks_for(frame["path"].tolist(), root, self.masks))
         columns = ["image_id", "patient_id", "path", "split", "label", "boxes", "mask", "view", "class"]
-        return frame.loc[~absent, columns].reset_index(drop=True)
+        return frame[columns]
 
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
         """Keep the negatives asked for; all positives stay."""

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from pulmo.report.confusion import confusion_matrices, confusion_matrix
 from pulmo.report.curves import one_vs_rest_roc, precision_recall_curve, roc_curve
-from pulmo.report.images import image_grid
 from pulmo.report.learning import learning_curves
 from pulmo.report.scores import score_histogram
 from pulmo.report.style import style
@@ -19,7 +18,6 @@ from pulmo.report.style import style
 __all__ = [
     "confusion_matrices",
     "confusion_matrix",
-    "image_grid",
     "learning_curves",
     "one_vs_rest_roc",
     "precision_recall_curve",

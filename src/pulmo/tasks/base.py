@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from pulmo.errors import ConfigError
 from pulmo.tasks.schedules import Schedule
@@ -44,6 +44,7 @@ class Task(LightningModule, ABC):
         # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
         self.learning_rates: Mapping[str, float | None] = {"": None}
         self.stage_epochs: int | None = None
+        self.schedule_steps: int | None = None
         # Plain values that rebuild this task; `pulmo.run.load_task` reads them from the checkpoint.
         self.origin: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
@@ -99,6 +100,7 @@ class Task(LightningModule, ABC):
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
         steps = steps_per_epoch * (self.stage_epochs or epochs)
         schedule = self.scheduler(optimizer, steps=steps, steps_per_epoch=steps_per_epoch)
+        self._refuse_other_length(schedule, steps)
         if isinstance(schedule, ReduceLROnPlateau):
             config = {"interval": "epoch", "frequency": NEVER, "monitor": self.monitor, "strict": False}
         else:
@@ -106,7 +108,7 @@ class Task(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **config}}
 
     def on_train_epoch_end(self) -> None:
-        """Step a plateau schedule, and log each block's rate.
+        """Step a plateau schedule.
 
         Before the checkpoint is written: Lightning would do it afterwards, and a resumed run would then have
         missed the step.
@@ -115,10 +117,19 @@ class Task(LightningModule, ABC):
         if isinstance(schedule, ReduceLROnPlateau) and self.monitor in self.trainer.callback_metrics:
             schedule.step(float(self.trainer.callback_metrics[self.monitor]))
 
-    def on_train_epoch_start(self) -> None:
-        """Log the learning rate of each block."""
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Log the learning rate of each block, as often as the loggers take a step."""
         for group in self.trainer.optimizers[0].param_groups:
-            self.log(f"lr/{group['name']}", float(group["lr"]))
+            self.log(f"lr/{group['name']}", float(group["lr"]), on_step=True, on_epoch=False)
+
+    def _refuse_other_length(self, schedule: object, steps: int) -> None:
+        """Raise where a resumed schedule was made for another number of steps: its state would carry it on."""
+        stored, self.schedule_steps = self.schedule_steps, steps
+        if stored not in (None, steps) and not isinstance(schedule, (StepLR, ReduceLROnPlateau)):
+            raise ConfigError(
+                f"the checkpoint's schedule was made for {stored} steps, this run has {steps}: resume with the same "
+                "trainer.max_epochs and data, or start anew with model.weights=CHECKPOINT"
+            )
 
     def state(self) -> dict[str, Any]:
         """Fitted values beside the weights, as plain values."""
@@ -129,11 +140,13 @@ class Task(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds this task elsewhere: plain values, so that `weights_only` loading takes them."""
-        checkpoint["pulmo"] = {"origin": self.origin, "state": self.state()}
+        checkpoint["pulmo"] = {"origin": self.origin, "state": self.state(), "steps": self.schedule_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the fitted values."""
-        self.restore(checkpoint.get("pulmo", {}).get("state", {}))
+        own = checkpoint.get("pulmo", {})
+        self.restore(own.get("state", {}))
+        self.schedule_steps = own.get("steps")
 
     def log_figures(self, split: str, figures: Mapping[str, float]) -> None:
         """Keep as `split/name`, and log them, so that callbacks can monitor them.

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pulmo.data.lists import by_stem, images_below, masks_by_stem, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, read_list
 from pulmo.errors import DataError
 
 
@@ -115,7 +115,26 @@ def test_by_stem__the_first_of_one_stem_holds(tmp_path: Path) -> None:
     assert by_stem(images_below(tmp_path)) == {"x": str(tmp_path / "x.dcm"), "y": str(tmp_path / "y.png")}
 
 
-def test_masks_by_stem__no_folder_has_no_masks(tmp_path: Path) -> None:
-    touch(tmp_path, "a/x.png")
-    assert masks_by_stem(None) == {}
-    assert masks_by_stem(str(tmp_path)) == {"x": str(tmp_path / "a/x.png")}
+def test_masks__no_folder_has_no_masks(tmp_path: Path) -> None:
+    assert masks_for([str(tmp_path / "x.png")], tmp_path, None) == [""]
+
+
+def test_masks__a_stem_of_one_image_and_one_mask_is_enough(tmp_path: Path) -> None:
+    touch(tmp_path, "masks/train/x.png")
+    images = [str(tmp_path / "images/train/NORMAL/x.jpeg"), str(tmp_path / "images/train/NORMAL/y.jpeg")]
+    assert masks_for(images, tmp_path / "images", str(tmp_path / "masks")) == [str(tmp_path / "masks/train/x.png"), ""]
+
+
+def test_masks__images_of_one_stem_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "masks/normal/0.png")
+    touch(tmp_path, "masks/pneumonia/0.png")
+    images = [str(tmp_path / f"images/{label}/0.png") for label in ("pneumonia", "normal", "other")]
+    expected = [str(tmp_path / f"masks/{label}/0.png") for label in ("pneumonia", "normal")]
+    assert masks_for(images, tmp_path / "images", str(tmp_path / "masks")) == [*expected, ""]
+
+
+def test_masks__one_that_could_be_of_two_images_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "masks/0.png")
+    images = [str(tmp_path / f"images/{label}/0.png") for label in ("pneumonia", "normal")]
+    with pytest.raises(DataError, match="Several images are called so"):
+        masks_for(images, tmp_path / "images", str(tmp_path / "masks"))

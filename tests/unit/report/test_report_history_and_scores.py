@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from pulmo.report.figures import image_grid, learning_curves, score_histogram
+from pulmo.report.figures import learning_curves, score_histogram
 
 HISTORY = pd.DataFrame(
     {
@@ -112,26 +112,3 @@ def test_score_histogram__equal_scores_stand_in_one_bin() -> None:
 def test_score_histogram__class_without_images_is_named_with_zero() -> None:
     axes = score_histogram([0.2, 0.3], [0, 0]).axes[0]
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["negative (2)", "positive (0)"]
-
-
-def test_image_grid__grey_values_are_shown_unstretched() -> None:
-    images = np.stack([np.full((4, 6), value, np.uint8) for value in (10, 20, 30)])
-    figure = image_grid(images, ["a", "b", "c"], columns=2)
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
-    for axes, image in zip(figure.axes, images, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), image)
-        assert axes.images[0].get_clim() == (0, 255)
-
-
-def test_image_grid__rows_are_as_long_as_asked() -> None:
-    figure = image_grid(np.zeros((5, 4, 4), np.uint8), list("abcde"), columns=2)
-    assert figure.axes[0].get_subplotspec().get_gridspec().get_geometry() == (3, 2)
-
-
-@pytest.mark.parametrize(
-    ("images", "titles"),
-    [(np.zeros((1, 4, 4)), ["a"]), (np.zeros((4, 4), np.uint8), ["a"] * 4), (np.zeros((2, 4, 4), np.uint8), ["a"])],
-)
-def test_image_grid__other_types_shapes_and_numbers_are_refused(images, titles) -> None:
-    with pytest.raises(ValueError, match=r"images|titles"):
-        image_grid(images, titles)

@@ -33,7 +33,6 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "confusions": lambda: figures.confusion_matrices(SCORES, LABELS, THRESHOLDS, NAMES, "Test split"),
     "learning": lambda: figures.learning_curves(HISTORY, 7, [0, 2, 3], "RSNA"),
     "undefined": lambda: figures.roc_curve([0.1], [0], THRESHOLDS, "Test split"),
-    "images": lambda: figures.image_grid(np.zeros((9, 32, 32), np.uint8), ["00a2f6b7-4c6e-4e1f-9b11-aabbccdd 0.9"] * 9),
 }
 
 

@@ -152,10 +152,12 @@ class Task(LightningModule, ABC):
         """Keep as `split/name`, and log them, so that callbacks can monitor them.
 
         All ranks hold the same figures, computed on all images. Those at further thresholds, and counts, stay
-        out of the loggers, whose pages they would flood.
+        out of the loggers, whose pages they would flood; and so does the best checkpoint's validation after
+        training, which would end the curve with a point of another epoch.
         """
+        curve = split != "val" or self.trainer.state.fn == "fit"
         named = {f"{split}/{name}": float(value) for name, value in figures.items()}
         self.figures |= named
         for name, value in named.items():
-            shown = "@" not in name and not name.endswith(("positives", "negatives"))
+            shown = curve and "@" not in name and not name.endswith(("positives", "negatives"))
             self.log(name, torch.tensor(value, dtype=torch.float32), logger=shown)

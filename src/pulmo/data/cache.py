@@ -1,5 +1,6 @@
 """Prepared images, kept: built once by all cores, re-used by every run, fold and rank with the same key."""
 
+import copyreg
 import errno
 import hashlib
 import json
@@ -58,6 +59,12 @@ class Cache:
                 except ValueError:
                     continue  # empty, or cut by a crash
                 self.notes[note.pop("row")] = note
+
+    def __reduce__(self) -> Any:
+        """Let a worker that is not forked (macOS) open the files itself, rather than send it a copy of them."""
+        if self._folder is None:
+            return copyreg.__newobj__, (Cache,), self.__dict__  # type: ignore[attr-defined]
+        return Cache, (len(self.images), self.images.shape[1], self.masks is not None, self._folder)
 
     def __getitem__(self, row: int) -> Prepared:
         x1, y1, x2, y2, width, height, left, top, size = map(int, self.geometry[row])

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable
@@ -194,3 +195,14 @@ def test_recipe__prepares_by_hand_worked_pixels(tmp_path: Path, write_image: Wri
     prepared = Recipe(table, Preprocess(size=16, use="lungs"), with_masks=True).prepare(0)
     np.testing.assert_array_equal(prepared.image, np.kron([[10, 0], [30, 0]], np.ones((8, 8))))
     np.testing.assert_array_equal(prepared.lung_mask, np.kron([[1, 0], [1, 0]], np.ones((8, 8))))
+
+
+def test_cache__a_pickled_one_opens_its_files_instead_of_carrying_them(recipe: Recipe, tmp_path: Path) -> None:
+    built = cache.on_disk(recipe, 0, tmp_path / "cache")
+    sent = pickle.dumps(built)
+    assert len(sent) < 1000
+    opened = pickle.loads(sent)
+    np.testing.assert_array_equal(opened.images, built.images)
+    assert opened.notes == built.notes
+    in_memory = cache.in_memory(recipe, 0)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(in_memory)).images, in_memory.images)

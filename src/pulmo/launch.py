@@ -1,5 +1,6 @@
 """The training command line: Hydra's, with `resume`, and mistakes told in a line or two."""
 
+import errno
 import logging
 import os
 import sys
@@ -52,6 +53,10 @@ def _main(config: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra notes that this job failed, and goes on with the others
         _end(str(error), error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        _end(f"cannot write to {folder}: {error.strerror}; make room, or give run_dir=FOLDER on another disk", error)
 
 
 def _end(message: str, error: Exception) -> NoReturn:

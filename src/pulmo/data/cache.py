@@ -168,9 +168,9 @@ def on_disk(recipe: Recipe, workers: int, root: Path) -> Cache:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        needed = len(recipe) * recipe.preprocess.size**2 * (2 if recipe.with_masks else 1) / 1e9
+        needed = len(recipe) * recipe.preprocess.size**2 * (2 if recipe.with_masks else 1) / 1e6
         raise DataError(
-            f"cannot write the cache of {needed:.1f} GB to {folder}: {error.strerror}; give another "
+            f"cannot write the cache of {needed:,.0f} MB to {folder}: {error.strerror}; give another "
             "data.cache_dir, or data.cache=ram"
         ) from error
     return cache

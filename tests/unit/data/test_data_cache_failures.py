@@ -112,7 +112,7 @@ def test_cache__a_full_disk_is_told_with_its_remedy_and_given_back(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     big = replace(recipe, preprocess=Preprocess(size=4000))  # 9 × 16 MB, and as much for the masks
-    with pytest.raises(DataError, match=r"cache of 0\.3 GB to .*; give another data\.cache_dir, or data\.cache=ram"):
+    with pytest.raises(DataError, match=r"cache of 288 MB to .*; give another data\.cache_dir, or data\.cache=ram"):
         cache.on_disk(big, 0, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.part"))
 

@@ -4,7 +4,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from typing_extensions import is_typeddict
 
 from pulmo.errors import ConfigError
 
@@ -104,7 +105,7 @@ def _only_plain(hint: Any) -> bool:
     """Whether a type is made of plain values alone, so that pydantic can judge it."""
     if get_origin(hint) in (Union, types.UnionType):
         return all(_only_plain(part) for part in get_args(hint))
-    if get_origin(hint) is Literal or typing.is_typeddict(hint):
+    if get_origin(hint) is Literal or is_typeddict(hint):
         return True
     if get_origin(hint) is not None:
         return all(_only_plain(part) for part in get_args(hint) if part is not Ellipsis)
@@ -116,6 +117,10 @@ def _expected(hint: Any) -> str:
         return " or ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_expected(part) for part in get_args(hint))
+    if is_typeddict(hint):
+        return "{" + ", ".join(f"{name}: …" for name in hint.__annotations__) + "}"
+    if get_origin(hint) in (list, Sequence):
+        return f"a list of {_expected(get_args(hint)[0])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
     return names.get(hint, str(hint).replace("typing.", ""))
 

@@ -27,7 +27,9 @@ def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     kept = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "run_dir="))]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
-    (folder / "environment.json").write_text(json.dumps(_environment(config), indent=2) + "\n")
+    first = folder / "environment.json"
+    path = folder / "environment_resumed.json" if config.resume and first.exists() else first
+    path.write_text(json.dumps(_environment(config), indent=2) + "\n")
 
 
 def is_first_process() -> bool:

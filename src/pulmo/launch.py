@@ -38,6 +38,10 @@ def launch() -> None:
         _end(str(error), error)
     except (HydraException, OmegaConfBaseException) as error:
         _end(explain(error, *_known(sys.argv[1:])), error)
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        _end("a group takes the name of an option; a value is its key, as in threshold=half threshold.value=0.3", error)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")  # type: ignore[untyped-decorator]

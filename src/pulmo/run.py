@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -48,7 +49,10 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     """Run one experiment in `folder`; give the monitored figure, for sweeps."""
     experiment = build(config, folder)
     if experiment.trainer.is_global_zero:
+        claim = _claimed(folder)  # held until this process ends, however it ends
         environment.write(config, folder, overrides)
+        if config.resume:
+            log.info("going on from %s", config.resume)
     try:
         fit(experiment)
         test(experiment)
@@ -60,6 +64,7 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         raise
     if experiment.trainer.is_global_zero:
         print_summary(experiment.task.figures, folder)
+        claim.release()
     return monitored
 
 
@@ -70,6 +75,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     """
     OmegaConf.set_readonly(config, True)
     configuration.check(config)
+    if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
+        raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
     begun = (folder / "checkpoints").exists() or (folder / "metrics.json").exists()
     if begun and environment.is_first_process() and not config.resume:
         raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
@@ -129,6 +136,17 @@ def predict(experiment: Experiment) -> None:
     experiment.trainer.predict(
         experiment.task, datamodule=experiment.datamodule, return_predictions=False, **_best(experiment)
     )
+
+
+def _claimed(folder: Path) -> FileLock:
+    """Lock the run folder; raise `ConfigError` where another process trains in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"another process is training in {folder}: wait for it, or end it") from None
+    return lock
 
 
 def _best(experiment: Experiment) -> dict[str, Any]:

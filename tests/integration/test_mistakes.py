@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pulmo import launch
 from tests.conftest import SMALL
@@ -30,6 +31,11 @@ from tests.conftest import SMALL
         (["model.weights=/nowhere.pth"], ["/nowhere.pth"]),
         (["callbacks.checkpoint.monitor=val/auc"], ["watches 'val/auc'", "did you mean val/auroc?"]),
         (["finetune=head_then_layer4"], ["no block 'fc'", "features, head"]),
+        (["data=padchest", "data.labels=[Normal,Pneumonia]"], ["data.labels", "a list of {name: …, findings: …}"]),
+        (["threshold=0.3"], ["threshold=half threshold.value=0.3"]),
+        (["model.task.report_thresholds=[1.7]"], ["report_thresholds=[1.7]: scores between 0 and 1"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0: at least 1"]),
+        (["data.val_fraction=1.5"], ["data.val_fraction=1.5: a share"]),
         (["resume=last"], ["resume=last: no run with a checkpoint"]),
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),
@@ -91,3 +97,14 @@ def test_unreadable_file__read_on_the_fly_is_named_too(
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"pulmo: {tmp_path / 'folder' / 'normal'}")
     assert error.endswith("the file is empty")
+
+
+def test_run_folder__in_use_by_another_process_is_refused(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "busy").mkdir()
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, f"data.root={phantoms / 'rsna'}", "run_dir=busy"])
+    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(SystemExit):
+        launch.launch()
+    assert "another process is training in" in capfd.readouterr().err

@@ -1,5 +1,6 @@
 """What a run leaves behind beside its weights: the split, the history, the speed."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -9,12 +10,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from pulmo.tasks.base import Task
 
+log = logging.getLogger(__name__)
+
+SHOWN = ("train/loss", "val/loss", "val/auroc")
 SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "path"]
 
 
 class RunRecord(Callback):
     """Writes `split.csv` and `history.csv`, one row an epoch; where there are any, `skipped.csv`, the files that
-    could not be read, and `identical_across_splits.csv`, images that stand in two splits under two patients.
+    were left out, and `identical_across_splits.csv`, images that stand in two splits under two patients.
 
     It also measures `train/images_per_second` over whole training epochs, data included, validation not; the
     first epoch is left out where there are more.
@@ -56,6 +60,8 @@ class RunRecord(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = ", ".join(f"{name} {figures[name]:.4f}" for name in SHOWN if name in figures)
+        log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
         row = pd.DataFrame([{"epoch": trainer.current_epoch} | figures])
         path = self.folder / "history.csv"
         if path.exists():

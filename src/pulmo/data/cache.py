@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.lib.format import open_memmap
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -143,6 +144,15 @@ def key(recipe: Recipe) -> str:
         "files": recipe.identity(),
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+
+def with_header(table: pd.DataFrame, store: Cache) -> pd.DataFrame:
+    """Add what the files' headers say of the patient, where the data set's lists say nothing."""
+    for name in ("sex", "age", "view"):
+        said = table["row_in_store"].map(lambda row, name=name: store.notes.get(row, {}).get(name, ""))
+        if said.any() and not (name in table and table[name].any()):
+            table = table.assign(**{name: said})
+    return table
 
 
 def in_memory(recipe: Recipe, workers: int) -> Cache:

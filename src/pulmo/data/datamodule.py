@@ -73,6 +73,9 @@ class ChestDataModule(LightningDataModule, ABC):
         self._datasets: dict[str, RadiographDataset] = {}
         if self.batch_size < 1:
             raise ConfigError(f"data.batch_size={self.batch_size}: at least 1")
+        for name in ("val_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"data.{name}={getattr(self, name)}: a share above 0, below 1")
         if self.cache == "off" and self.on_error == "skip":
             raise ConfigError("data.on_error=skip must know the files beforehand: give data.cache=disk or ram")
 
@@ -104,8 +107,11 @@ class ChestDataModule(LightningDataModule, ABC):
                 "choose another data= or model="
             )
         for name, folder in (("data.root", self.root), ("data.masks", self.masks)):
+            if folder is not None and Path(folder).expanduser().is_file():
+                raise DataError(f"{name}={folder} is a file: give the folder that it lies in")
             if folder is not None and not Path(folder).expanduser().is_dir():
-                raise DataError(f"no folder {folder}: give {name}=FOLDER, or draw a sample with `pulmo sample`")
+                sample = ", or draw a sample with `pulmo sample`" if name == "data.root" else ""
+                raise DataError(f"no folder {folder}: give {name}=FOLDER{sample}")
 
     # Lightning's hooks
 
@@ -127,10 +133,13 @@ class ChestDataModule(LightningDataModule, ABC):
         table = self._split(self.select(images))
         store = self._store(images)
         if isinstance(store, cache.Cache):
-            table = self._without_failures(_with_header(table, store), store.failures)
+            table = self._without_failures(cache.with_header(table, store), store.failures)
             self.identical = splits.identical_across(table, store.digest[table["row_in_store"].to_numpy()])
         self._datasets.update({name: self._dataset(table, store, name) for name in splits.SPLITS})
         self._table = table
+        empty = [name for name, count in zip(self.class_names, self.class_counts, strict=True) if not count]
+        if empty:
+            log.warning("no training image of class %s", ", ".join(empty))
         self.prepare_seconds += time.perf_counter() - began
 
     @property
@@ -216,13 +225,15 @@ class ChestDataModule(LightningDataModule, ABC):
         without = table["mask"] == ""
         if without.any() and (self.preprocess.missing == "raise" or without.all()):
             counts = table.loc[without, "split"].value_counts()
-            where = ", ".join(f"{count} of {name or 'no split'}" for name, count in counts.items())
+            where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
+            remedy = f"{self.masks} has none called so" if self.masks else "give data.masks=FOLDER"
             raise DataError(
-                f"{int(without.sum())} of {len(table)} images have no lung mask ({where}), such as "
-                f"{table.loc[without, 'image_id'].iloc[0]}: give data.masks=FOLDER, or preprocess.missing=skip"
+                f"{int(without.sum())} of {len(table)} images have no lung mask{where and f' ({where})'}, such as "
+                f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
             )
         if without.any():
             log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
+            self.skipped = table.loc[without, ["image_id", "path"]].assign(cause="no lung mask")
         return table[~without]
 
     def _store(self, table: pd.DataFrame) -> Store:
@@ -243,7 +254,7 @@ class ChestDataModule(LightningDataModule, ABC):
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
             raise DataError(f"{lines[0]}{more}; data.on_error=skip leaves such files out")
         log.warning("skipped %d of %d images that cannot be read: %s", len(lines), len(table), "; ".join(lines[:3]))
-        self.skipped = failed[["image_id", "path"]].assign(cause=causes)
+        self.skipped = pd.concat([self.skipped, failed[["image_id", "path"]].assign(cause=causes)])
         table = table.drop(index=failed.index).reset_index(drop=True)
         splits.check(table, table["split"])
         return table
@@ -275,15 +286,6 @@ class ChestDataModule(LightningDataModule, ABC):
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-
-def _with_header(table: pd.DataFrame, store: cache.Cache) -> pd.DataFrame:
-    """Add what the files' headers say of the patient, where the data set's lists say nothing."""
-    for name in ("sex", "age", "view"):
-        said = table["row_in_store"].map(lambda row, name=name: store.notes.get(row, {}).get(name, ""))
-        if said.any() and not (name in table and table[name].any()):
-            table = table.assign(**{name: said})
-    return table
 
 
 def _listed(targets: frozenset[Target]) -> str:

@@ -120,8 +120,9 @@ class Folder(ChestDataModule):
         lowered = names.str.strip().str.lower()
         unknown = sorted(set(lowered) - set(known))
         if unknown:
+            present = sorted(set(lowered) - {""}, key=lambda name: (name != self.classes[0].lower(), name))
             raise DataError(
                 f"{self.root}: class {unknown[0]!r} is none of {', '.join(self.classes)}: "
-                f"give data.classes=[{','.join(self.classes)},{unknown[0]}], the normal one first"
+                f"give data.classes=[{','.join(present)}], the normal one first"
             )
         return lowered.map(known).astype(int)

@@ -63,10 +63,11 @@ def write_figures(
 
 
 def reported_thresholds(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Name → threshold: "fitted", where there is one, then those of keys as "test/accuracy@0.5", ascending."""
+    """Name → threshold: the run's own, "fitted" or "chosen", then those of keys as "test/accuracy@0.5", ascending."""
     fitted = metrics.get("threshold")
     beside = {match["threshold"] for match in map(BESIDE.match, metrics) if match}
-    thresholds = {} if fitted is None else {"fitted": float(fitted)}
+    name = "fitted" if metrics.get("threshold_is_fitted", 1) else "chosen"
+    thresholds = {} if fitted is None else {name: float(fitted)}
     return thresholds | {name: float(name) for name in sorted(beside, key=float)}
 
 

@@ -38,10 +38,11 @@ def summary_table(results: Mapping[str, float]) -> Table:
     for name in RANKING:
         _add(table, name.replace("_", " "), name, results)
     suffixes = sorted({name.partition("@")[2] for name in results if "@" in name}, key=float, reverse=True)
+    how = "fitted on validation" if results.get("threshold_is_fitted", 1) else "the run's threshold"
     for suffix in ["", *(f"@{value}" for value in suffixes)]:
         table.add_section()
         fitted = results.get("threshold")
-        where = suffix[1:] or ("fitted threshold" if fitted is None else f"{fitted:.3f}, fitted on validation")
+        where = suffix[1:] or ("fitted threshold" if fitted is None else f"{fitted:.3f}, {how}")
         if fitted is not None:
             table.add_row(f"[bold]at {where}[/bold]")
         for name in AT_THRESHOLD:

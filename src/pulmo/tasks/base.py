@@ -91,7 +91,10 @@ class Task(LightningModule, ABC):
             | ({} if self.learning_rates[name] is None else {"lr": self.learning_rates[name]})
             for name, parameters in self.learning_parameters().items()
         ]
-        optimizer = self.optimizer(groups)
+        try:
+            optimizer = self.optimizer(groups)
+        except ValueError as error:  # a rate below nought, say
+            raise ConfigError(f"model.optimizer: {error}") from error
         if self.scheduler is None:
             return optimizer
         epochs = self.trainer.max_epochs

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from pulmo.errors import ConfigError
 from pulmo.losses import ClassificationLoss
 from pulmo.metrics.classification import (
     PredictionCollector,
@@ -15,7 +16,7 @@ from pulmo.metrics.classification import (
     scores_of,
 )
 from pulmo.tasks.base import Task
-from pulmo.thresholds import ThresholdPolicy
+from pulmo.thresholds import Fixed, ThresholdPolicy
 from pulmo.types import Batch, Predictions, Target
 
 
@@ -49,6 +50,8 @@ class ClassificationTask(Task):
         self.class_names = tuple(class_names)
         self.loss, self.policy = loss, threshold
         self.threshold: float | None = None
+        if not all(0 <= value <= 1 for value in report_thresholds):
+            raise ConfigError(f"model.task.report_thresholds={list(report_thresholds)}: scores between 0 and 1")
         self.report_thresholds = tuple(float(value) for value in report_thresholds)
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
         self.collected = PredictionCollector()
@@ -82,6 +85,7 @@ class ClassificationTask(Task):
             scores = scores_of(predictions["logits"])
             self.threshold = self.policy.fit(scores.numpy(), predictions["label"].numpy())
             self.figures["threshold"] = self.threshold
+            self.figures["threshold_is_fitted"] = float(not isinstance(self.policy, Fixed))
         self._measure("val", predictions)
 
     def on_test_epoch_end(self) -> None:

@@ -56,7 +56,9 @@ def test_classes__are_those_configured_whatever_their_case(make: Make) -> None:
 
 
 def test_classes__an_unknown_one_comes_with_its_remedy(make: Make) -> None:
-    with pytest.raises(DataError, match=r"class 'covid' is none of normal, pneumonia: give data\.classes=\[normal,pn"):
+    with pytest.raises(
+        DataError, match=r"class 'covid' is none of normal, pneumonia: give data\.classes=\[normal,covid\]"
+    ):
         make("normal/a.png", "Covid/b.png").index()
 
 

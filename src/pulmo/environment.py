@@ -32,6 +32,11 @@ def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     path.write_text(json.dumps(_environment(config), indent=2) + "\n")
 
 
+def is_phantom(config: DictConfig) -> bool:
+    """Whether the data set's folder holds drawn phantoms."""
+    return (Path(config.data.root).expanduser() / "PHANTOM.txt").exists()
+
+
 def is_first_process() -> bool:
     """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
@@ -47,7 +52,7 @@ def _environment(config: DictConfig) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "phantom": (Path(config.data.root).expanduser() / "PHANTOM.txt").exists(),
+        "phantom": is_phantom(config),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),

@@ -108,7 +108,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
 def fit(experiment: Experiment) -> None:
     """Train to the end, from the checkpoint that `resume` names if it does."""
     config = experiment.config
-    if (Path(config.data.root).expanduser() / "PHANTOM.txt").exists():
+    if environment.is_phantom(config):
         log.warning("%s holds drawn phantoms, not patients: figures say nothing about medicine", config.data.root)
     experiment.trainer.fit(
         experiment.task, datamodule=experiment.datamodule, ckpt_path=config.resume, weights_only=True

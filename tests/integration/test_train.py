@@ -62,6 +62,7 @@ def test_threshold__is_fitted_on_validation_and_kept_in_the_checkpoint(train: Tr
     positive = table.loc[table["label"] == 1, "score"]
     assert fitted <= positive.min()
     assert not ((table["score"] > fitted) & (table["score"] < positive.min())).any()
+    assert figures_of(folder)["threshold_is_fitted"] == 1
     assert load_task(folder / "checkpoints" / "best.ckpt").state() == {"threshold": fitted}
 
 

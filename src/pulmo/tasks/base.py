@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from pulmo.errors import ConfigError
-from pulmo.tasks.schedules import Schedule
+from pulmo.tasks.schedules import Plateau, Schedule
 from pulmo.types import Batch, Predictions, Target
 
 NEVER = 2**62  # epochs: Lightning leaves the plateau schedule to us, see `on_train_epoch_end`
@@ -122,6 +122,9 @@ class Task(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rate of each block, as often as the loggers take a step."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, Plateau):
+            schedule.warm(self.trainer.global_step)
         for group in self.trainer.optimizers[0].param_groups:
             self.log(f"lr/{group['name']}", float(group["lr"]), on_step=True, on_epoch=False)
 

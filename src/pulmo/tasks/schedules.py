@@ -1,6 +1,7 @@
 """Learning rates over a fine-tuning stage: torch's schedulers, told how long the stage is, with a warm-up."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -12,6 +13,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
     StepLR,
 )
+
+WARMUP_START = 0.01  # of the rate
 
 Schedule = Callable[..., LRScheduler | ReduceLROnPlateau]
 """Called with the optimizer, `steps` (of the stage) and `steps_per_epoch`; stepped after each training step."""
@@ -47,6 +50,35 @@ def one_cycle(
     return OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=warmup_share, cycle_momentum=momentum)
 
 
+class Plateau(ReduceLROnPlateau):
+    """torch's, after a linear warm-up of `warmup` steps, in which no epoch counts as one without improvement.
+
+    `SequentialLR` cannot hold it: one is stepped by training steps, the other by what an epoch's figure was.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: int, **settings: Any) -> None:
+        super().__init__(optimizer, **settings)
+        self.warmup = warmup
+        self.first_step: int | None = None
+        self.full_rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.warming = warmup > 0
+
+    def warm(self, step: int) -> None:
+        """Set the rates for the trainer's step `step`; of no effect once the warm-up is over."""
+        if not self.warming:
+            return
+        self.first_step = step if self.first_step is None else self.first_step
+        share = min(1.0, (step - self.first_step) / self.warmup)
+        self.warming = share < 1
+        for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
+            group["lr"] = rate * (WARMUP_START + (1 - WARMUP_START) * share)
+
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Compare an epoch's figure with the best one, unless it warmed up."""
+        if not self.warming:
+            super().step(metrics, epoch)
+
+
 def plateau(
     optimizer: Optimizer,
     *,
@@ -55,9 +87,11 @@ def plateau(
     factor: float = 0.1,
     patience: int = 3,
     mode: str = "min",
-) -> ReduceLROnPlateau:
+    warmup_epochs: float = 0,
+) -> Plateau:
     """Multiply by `factor` after `patience` epochs in which the monitored figure did not improve."""
-    return ReduceLROnPlateau(optimizer, mode="max" if mode == "max" else "min", factor=factor, patience=patience)
+    warmup = round(warmup_epochs * steps_per_epoch)
+    return Plateau(optimizer, warmup, mode="max" if mode == "max" else "min", factor=factor, patience=patience)
 
 
 def constant(optimizer: Optimizer, *, steps: int, steps_per_epoch: int, warmup_epochs: float = 0) -> LRScheduler:
@@ -70,5 +104,5 @@ def _warmed(optimizer: Optimizer, main: LRScheduler, warmup_epochs: float, steps
     warmup = round(warmup_epochs * steps_per_epoch)
     if not warmup:
         return main
-    rise = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+    rise = LinearLR(optimizer, start_factor=WARMUP_START, total_iters=warmup)
     return SequentialLR(optimizer, [rise, main], [warmup])

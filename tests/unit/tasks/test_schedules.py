@@ -53,3 +53,31 @@ def test_plateau__waits_out_its_patience() -> None:
         schedule.step(loss)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1.0, 1.0, 0.1, 0.1])
+
+
+def test_plateau__warms_up_first_and_counts_no_epoch_of_it() -> None:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = schedules.plateau(optimizer, steps=25, steps_per_epoch=5, patience=0, factor=0.1, warmup_epochs=2)
+    rates = []
+    for step in range(25):
+        schedule.warm(100 + step)  # of a later stage: the trainer's steps go on
+        rates.append(optimizer.param_groups[0]["lr"])
+        if step % 5 == 4:
+            schedule.step(1.0)  # never improves
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[5] == pytest.approx(2 * (0.01 + 0.99 / 2))
+    assert rates[10:20] == pytest.approx([2.0] * 10)  # epoch 2 is the first that counts, epoch 3 no better than it
+    assert rates[20] == pytest.approx(0.2)
+
+
+def test_plateau__a_restored_one_warms_up_where_it_was() -> None:
+    def made() -> schedules.Plateau:
+        optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        return schedules.plateau(optimizer, steps=20, steps_per_epoch=5, warmup_epochs=2)
+
+    first, second = made(), made()
+    first.warm(0)
+    first.warm(3)
+    second.load_state_dict(first.state_dict())
+    second.warm(5)
+    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 + 0.99 / 2)

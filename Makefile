@@ -6,7 +6,7 @@ ARGS ?= experiment=sample
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check dashboard sample lock clean
+.PHONY: help train test test-slow test-lowest check dashboard sample lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ test: .venv/ready ## install, then the whole suite
 
 test-slow: .venv/ready ## the proofs that take minutes
 	@$(BIN)/python -m pytest -m slow
+
+test-lowest: ## the suite on the oldest versions that pyproject.toml allows
+	@$(PYTHON) -m venv .venv-lowest
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=.venv-lowest .venv-lowest/bin/uv pip install --quiet --resolution lowest-direct --editable '.[dev]'
+	@.venv-lowest/bin/python -m pytest -n auto
 
 check: .venv/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .
@@ -49,4 +55,4 @@ lock: ## pin what is installed now, without addresses
 	@touch $@
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -72,9 +72,13 @@ def _shape(image: npt.NDArray[Any]) -> str:
     return "×".join(map(str, image.shape[1::-1]))
 
 
+# OpenCV 5 moved it.
+_set_opencv_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+
+
 def _read_picture(path: Path) -> Grey:
     # OpenCV writes its complaints about damaged files to stderr, once a file; ours names the file.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    _set_opencv_log_level(0)
     try:
         data = _undamaged(path)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -1,12 +1,15 @@
 """Operating points: from validation scores to the cut-off that turns a score into a decision.
 
-A policy sees validation scores alone; its cut-off is stored in the checkpoint and used wherever the model is.
-An image counts as positive where score ≥ cut-off.
+A policy sees validation alone; its cut-off is stored in the checkpoint and used wherever the model is. What a task
+decides about (an image, a pixel, a box) is its own affair: it tabulates its figures at every cut-off, and the policy
+chooses among them. A score ≥ cut-off counts as positive.
 """
 
 import logging
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +22,33 @@ Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class OperatingPoints:
+    """Figures at every cut-off worth choosing: `cuts` (K,) falling, in [0, 1]; each of `figures` (K,).
+
+    Empty where nothing can be fitted, such as where validation holds one class alone.
+    """
+
+    cuts: Scores
+    figures: Mapping[str, Scores]
+
+
+class Choice(NamedTuple):
+    """A cut-off, and the figure that it was chosen for; `merit` is NaN where none was."""
+
+    cut_off: float
+    merit: float
+
+
 class ThresholdPolicy(Protocol):
     """How a cut-off is chosen."""
 
-    def fit(self, scores: Scores, labels: Labels) -> float:
-        """Choose a cut-off in [0, 1] for (N,) scores in [0, 1] and (N,) labels {0, 1}."""
+    @property
+    def figure(self) -> str | None:
+        """Name of the figure that `OperatingPoints` must hold; None where none is looked at."""
+
+    def fit(self, points: OperatingPoints) -> Choice:
+        """Choose among the points; 0.5 where there are none."""
 
 
 @dataclass(frozen=True)
@@ -31,62 +56,70 @@ class Fixed:
     """The cut-off `value`, whatever the scores."""
 
     value: float
+    figure: None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 1:
             raise ConfigError(f"threshold.value={self.value}: a score between 0 and 1")
 
-    def fit(self, scores: Scores, labels: Labels) -> float:
+    def fit(self, points: OperatingPoints) -> Choice:
         """Give `value`."""
-        return self.value
+        return Choice(self.value, math.nan)
 
 
 @dataclass(frozen=True)
-class Youden:
-    """Largest sensitivity + specificity - 1 (Youden 1950, 10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>)."""
+class Best:
+    """The cut-off at which `figure` is largest; of equals the lowest, since a miss is worse than a false alarm.
 
-    def fit(self, scores: Scores, labels: Labels) -> float:
-        """Give the best cut-off; of equals the lowest, since a missed pneumonia is worse than a false alarm."""
-        cuts, true_positives, false_positives = _operating_points(scores, labels)
-        if not len(cuts):
-            return 0.5
-        sensitivity = true_positives / true_positives[-1]
-        return _last_best(cuts, sensitivity - false_positives / false_positives[-1])
+    For images and pixels `youden` is sensitivity + specificity - 1 (Youden 1950,
+    10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>), `f1` the harmonic mean of precision and sensitivity.
+    """
 
+    figure: str
 
-@dataclass(frozen=True)
-class BestF1:
-    """Largest harmonic mean of precision and sensitivity."""
-
-    def fit(self, scores: Scores, labels: Labels) -> float:
-        """Give the best cut-off; of equals the lowest."""
-        cuts, true_positives, false_positives = _operating_points(scores, labels)
-        if not len(cuts):
-            return 0.5
-        f1 = 2 * true_positives / (true_positives[-1] + true_positives + false_positives)
-        return _last_best(cuts, f1)
+    def fit(self, points: OperatingPoints) -> Choice:
+        """Give the best cut-off."""
+        merit = points.figures[self.figure]
+        if not np.isfinite(merit).any():
+            return Choice(0.5, math.nan)
+        best = np.nanmax(merit)
+        return Choice(float(points.cuts[np.flatnonzero(merit >= best - 1e-12)[-1]]), float(best))
 
 
 @dataclass(frozen=True)
 class TargetSensitivity:
-    """The most specific cut-off that still finds the share `target` of the positives."""
+    """The highest cut-off that still finds the share `target` of the positives."""
 
     target: float
+    figure: str = "sensitivity"
 
     def __post_init__(self) -> None:
         if not 0 < self.target <= 1:
             raise ConfigError(f"threshold.target={self.target}: a sensitivity above 0, at most 1")
 
-    def fit(self, scores: Scores, labels: Labels) -> float:
-        """Give the highest cut-off whose sensitivity reaches the target."""
-        cuts, true_positives, _ = _operating_points(scores, labels)
-        if not len(cuts):
-            return 0.5
-        return float(cuts[np.argmax(true_positives >= self.target * true_positives[-1] - 1e-9)])
+    def fit(self, points: OperatingPoints) -> Choice:
+        """Give the highest cut-off whose sensitivity reaches the target, or comes nearest to it."""
+        sensitivity = points.figures[self.figure]
+        if not np.isfinite(sensitivity).any():
+            return Choice(0.5, math.nan)
+        reached = sensitivity >= min(self.target, np.nanmax(sensitivity)) - 1e-9
+        return Choice(float(points.cuts[np.argmax(reached)]), float(sensitivity.max()))
 
 
-def _operating_points(scores: Scores, labels: Labels) -> tuple[Scores, Labels, Labels]:
-    """Every cut-off that decides differently, falling, with its true and false positives.
+def check(policy: ThresholdPolicy, known: frozenset[str]) -> None:
+    """Raise `ConfigError` where a task does not tabulate the figure that the policy looks at."""
+    if policy.figure is not None and policy.figure not in known:
+        raise ConfigError(
+            f"threshold.figure={policy.figure}: this model is measured by {', '.join(sorted(known))}; "
+            "choose another threshold="
+        )
+
+
+BINARY_FIGURES = frozenset({"sensitivity", "specificity", "precision", "youden", "f1"})
+
+
+def binary_points(scores: Scores, labels: Labels) -> OperatingPoints:
+    """Every cut-off that decides (N,) scores in [0, 1] differently, and how (N,) labels {0, 1} fare there.
 
     A cut-off lies halfway between a score and the next lower one, so that scores which differ in their last
     digits on another machine fall on the same side. Empty, with a warning, where a class has no image.
@@ -94,14 +127,27 @@ def _operating_points(scores: Scores, labels: Labels) -> tuple[Scores, Labels, L
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         log.warning("threshold: validation holds one class alone, so no cut-off can be fitted: 0.5 is used")
-        return np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
+        return OperatingPoints(np.empty(0), {name: np.empty(0) for name in BINARY_FIGURES})
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
     last = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # of each run of equal scores
     cuts = (scores[last] + np.append(scores[last][1:], 0.0)) / 2
     true_positives = np.cumsum(labels)[last]
-    return cuts, true_positives, last + 1 - true_positives
+    return counted_points(cuts, true_positives, last + 1 - true_positives, positives, len(labels) - positives)
 
 
-def _last_best(cuts: Scores, merit: Scores) -> float:
-    return float(cuts[np.flatnonzero(merit >= merit.max() - 1e-12)[-1]])
+def counted_points(
+    cuts: Scores, true_positives: npt.NDArray[np.int64], false_positives: Labels, positives: int, negatives: int
+) -> OperatingPoints:
+    """Figures from (K,) counts of true and false positives at falling `cuts`; NaN where a denominator is empty."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = true_positives / np.float64(positives)
+        specificity = 1 - false_positives / np.float64(negatives)
+        figures = {
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "precision": true_positives / (true_positives + false_positives),
+            "youden": sensitivity + specificity - 1,
+            "f1": 2 * true_positives / (positives + true_positives + false_positives),
+        }
+    return OperatingPoints(cuts, figures)

@@ -49,8 +49,16 @@ class Batch(TypedDict):
 
 
 class Predictions(TypedDict):
-    """A split's results, in the order of its table, each image once, the same on every rank."""
+    """A split's results, in the order of its table, each image once, the same on every rank and on the CPU.
+
+    Which keys there are is the task's affair.
+    """
 
     row: Tensor  # (N,) int64, ascending
-    logits: Tensor  # (N, K) float32; K = 1 for one sigmoid
-    label: Tensor  # (N,) int64
+    logits: NotRequired[Tensor]  # (N, K) float32; K = 1 for one sigmoid
+    label: NotRequired[Tensor]  # (N,) int64
+    loss: NotRequired[Tensor]  # (N,) float32
+    histograms: NotRequired[Tensor]  # (N, 2, bins) int64: pixels by score, background and foreground
+    score: NotRequired[Tensor]  # (N,) float32, of the image
+    boxes: NotRequired[list[Tensor]]  # N times (D_i, 5): xyxy in pixels of the network's image, score
+    true_boxes: NotRequired[list[Tensor]]  # N times (G_i, 4): xyxy likewise

@@ -4,6 +4,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from pulmo.losses import ClassificationLoss
+
 
 class BalanceClasses(Callback):
     """Tells the task's loss how many training images each class has, before the first step."""
@@ -11,5 +13,6 @@ class BalanceClasses(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand over the counts once the data is split."""
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and hasattr(pl_module.loss, "balance"):
-            pl_module.loss.balance(datamodule.class_counts)  # type: ignore[operator]
+        loss = getattr(pl_module, "loss", None)
+        if stage == "fit" and isinstance(loss, ClassificationLoss):
+            loss.balance(datamodule.class_counts)

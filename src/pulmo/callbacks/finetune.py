@@ -114,7 +114,8 @@ def freeze_others(task: Task) -> None:
     learning = {id(parameter) for group in task.learning_parameters().values() for parameter in group}
     for parameter in task.net.parameters():
         parameter.requires_grad_(id(parameter) in learning)
+    task.net.train()  # as the network has it: a detector may keep norms frozen on its own
     for module in task.net.modules():
         own = list(module.parameters(recurse=False))
         if isinstance(module, _NormBase) and own:
-            module.train(any(id(parameter) in learning for parameter in own))
+            module.train(module.training and any(id(parameter) in learning for parameter in own))

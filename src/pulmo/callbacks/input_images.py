@@ -30,5 +30,6 @@ class InputImages(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("input/train_batch", grid, 0)
-                labels = ", ".join(str(label) for label in batch.get("label", [])[: self.count].tolist())
-                logger.experiment.add_text("input/train_batch_labels", labels, 0)
+                if "label" in batch:
+                    labels = ", ".join(map(str, batch["label"][: self.count].tolist()))
+                    logger.experiment.add_text("input/train_batch_labels", labels, 0)

@@ -2,11 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
@@ -15,40 +13,6 @@ from torchmetrics.functional.classification import (
     multiclass_average_precision,
     multiclass_confusion_matrix,
 )
-from torchmetrics.utilities.data import dim_zero_cat
-
-from pulmo.types import Predictions
-
-
-class PredictionCollector(Metric):
-    """Keeps each image's logits and label; `compute` gives those of all processes, in the table's order.
-
-    Figures are then computed once, on all images, so neither the number of processes nor an uneven last
-    batch changes them.
-    """
-
-    full_state_update = False
-    row: list[Tensor]
-    logits: list[Tensor]
-    label: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for state in ("row", "logits", "label"):
-            self.add_state(state, [], dist_reduce_fx="cat")
-
-    def update(self, row: Tensor, logits: Tensor, label: Tensor) -> None:
-        """Keep a batch: (B,) int64 rows, (B, K) logits, (B,) int64 labels."""
-        self.row.append(row)
-        self.logits.append(logits.detach().float())
-        self.label.append(label)
-
-    def compute(self) -> Predictions:
-        """All images, ascending by row, on the CPU."""
-        row = dim_zero_cat(self.row).cpu()
-        order = row.argsort()
-        logits, label = dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.label).cpu()
-        return Predictions(row=row[order], logits=logits[order], label=label[order])
 
 
 def binary_metrics(scores: Tensor, labels: Tensor, thresholds: Mapping[str, float]) -> dict[str, float]:

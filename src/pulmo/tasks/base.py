@@ -1,7 +1,7 @@
-"""What every task shares: the network and its input, the optimizer, the blocks that learn."""
+"""What every task shares: the network and its input, the optimizer, the blocks that learn, the operating point."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,8 +9,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+from torchmetrics import MeanMetric
 
+from pulmo import thresholds
 from pulmo.errors import ConfigError
+from pulmo.metrics.collector import PredictionCollector
 from pulmo.tasks.schedules import Plateau, Schedule
 from pulmo.types import Batch, Predictions, Target
 
@@ -25,9 +28,15 @@ class Task(LightningModule, ABC):
     optimizer  partial: given parameter groups
     scheduler  partial of `pulmo.tasks.schedules`, or None for a constant rate
     monitor    figure that a plateau schedule watches
+    threshold  policy that is fitted on each validation; its cut-off is in the checkpoint
+    report_thresholds  cut-offs at which the figures are given beside
+
+    A subclass says what is kept of each image (`evaluate`), what its figures are (`measure`), and which operating
+    points it has (`operating_points`); the rest is the same for all.
     """
 
-    needs: ClassVar[frozenset[Target]]
+    fitted_figures: ClassVar[frozenset[str]]
+    """Figures that a threshold policy may look at."""
 
     def __init__(
         self,
@@ -35,32 +44,119 @@ class Task(LightningModule, ABC):
         net: nn.Module,
         image: nn.Module,
         optimizer: Callable[..., Optimizer],
+        collected: PredictionCollector,
+        class_names: Sequence[str],
+        threshold: thresholds.ThresholdPolicy,
+        report_thresholds: Sequence[float] = (),
         scheduler: Schedule | None = None,
         monitor: str = "val/loss",
     ) -> None:
         super().__init__()
+        thresholds.check(threshold, self.fitted_figures)
+        if not all(0 <= value <= 1 for value in report_thresholds):
+            raise ConfigError(f"model.task.report_thresholds={list(report_thresholds)}: scores between 0 and 1")
         self.net, self.image = net, image
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        self.class_names = tuple(class_names)
+        self.policy = threshold
+        self.threshold: float | None = None
+        self.report_thresholds = tuple(float(value) for value in report_thresholds)
+        self.collected, self.train_loss = collected, MeanMetric()
         # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
         self.learning_rates: Mapping[str, float | None] = {"": None}
         self.stage_epochs: int | None = None
         self.schedule_steps: int | None = None
-        # Plain values that rebuild this task; `pulmo.run.load_task` reads them from the checkpoint.
+        # Plain values that rebuild this task; `pulmo.checkpoint.load_task` reads them from the checkpoint.
         self.origin: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
         self.predictions: dict[str, Predictions] = {}
+
+    @classmethod
+    @abstractmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
+        """Targets that a task of these settings (those under `model.task`) needs, before it is built."""
 
     def forward(self, image: Tensor) -> Any:
         """Network's answer to (B, 1, H, W) uint8 images."""
         return self.net(self.image(image))
 
     @abstractmethod
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Give the loss."""
+
+    @abstractmethod
+    def evaluate(self, batch: Batch) -> dict[str, Tensor] | None:
+        """Put what the figures need of each image into `collected`; give what callbacks may want to see."""
+
+    @abstractmethod
+    def operating_points(self, predictions: Predictions) -> thresholds.OperatingPoints:
+        """Tabulate `fitted_figures` at every cut-off."""
+
+    @abstractmethod
+    def measure(self, predictions: Predictions) -> dict[str, float]:
+        """Figures of a split by name, at the fitted threshold and at those of `report_thresholds`."""
+
+    @abstractmethod
     def table_columns(self, predictions: Predictions) -> dict[str, Any]:
         """Columns of the predictions csv behind the image's own: `label`, `score`, `prediction`, …"""
 
-    @abstractmethod
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Give the loss."""
+    def image_scores(self, predictions: Predictions) -> tuple[Tensor, Tensor] | None:
+        """Give (N,) scores and (N,) labels {0, 1} of the images; None where the task has none."""
+        return None
+
+    def quality(self, predictions: Predictions) -> tuple[str, Tensor] | None:
+        """Name and (N,) values of the figure by which images are better or worse; None where nothing can be drawn."""
+        return None
+
+    def drawn(self, batch: Batch, predictions: Predictions, place: int) -> dict[str, Any]:
+        """What `report.overlays.Case` draws of the image at `place` in `predictions`, alone in `batch`."""
+        return {}
+
+    def box_columns(self, predictions: Predictions) -> dict[str, Any] | None:
+        """Columns of a table of predicted boxes: `row`, `box` (N, 4) in the network's pixels, `score`, …; or None."""
+        return None
+
+    def validation_step(self, batch: Batch, index: int) -> dict[str, Tensor] | None:
+        """Evaluate."""
+        return self.evaluate(batch)
+
+    def test_step(self, batch: Batch, index: int) -> dict[str, Tensor] | None:
+        """Evaluate."""
+        return self.evaluate(batch)
+
+    def predict_step(self, batch: Batch, index: int) -> dict[str, Tensor] | None:
+        """Evaluate, without a truth to compare with."""
+        return self.evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Fit the operating point on these images, then measure with it."""
+        predictions = self._gathered("val")
+        self.fit_operating_point(predictions)
+        self.log_figures("val", self.measure(predictions))
+
+    def on_test_epoch_end(self) -> None:
+        """Measure with the operating point that validation fitted."""
+        self.log_figures("test", self.measure(self._gathered("test")))
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather; there is nothing to measure against."""
+        self._gathered("predict")
+
+    def fit_operating_point(self, predictions: Predictions) -> None:
+        """Let the policy choose the cut-off."""
+        self.threshold = self.policy.fit(self.operating_points(predictions)).cut_off
+        self.figures["threshold"] = self.threshold
+        self.figures["threshold_is_fitted"] = float(self.policy.figure is not None)
+
+    @property
+    def cut_off(self) -> float:
+        """Score from which something counts as positive."""
+        return 0.5 if self.threshold is None else self.threshold
+
+    def _gathered(self, split: str) -> Predictions:
+        predictions = self.predictions[split] = self.collected.compute()
+        self.collected.reset()
+        return predictions
 
     @property
     @abstractmethod
@@ -139,10 +235,11 @@ class Task(LightningModule, ABC):
 
     def state(self) -> dict[str, Any]:
         """Fitted values beside the weights, as plain values."""
-        return {}
+        return {"threshold": self.threshold}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+        self.threshold = state.get("threshold")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds this task elsewhere: plain values, so that `weights_only` loading takes them."""

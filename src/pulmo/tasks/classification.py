@@ -1,6 +1,6 @@
 """One label an image: normal or pneumonia, or one of several classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,14 +9,10 @@ from torchmetrics import MeanMetric
 
 from pulmo.errors import ConfigError
 from pulmo.losses import ClassificationLoss
-from pulmo.metrics.classification import (
-    PredictionCollector,
-    binary_metrics,
-    multiclass_metrics,
-    scores_of,
-)
+from pulmo.metrics.classification import binary_metrics, multiclass_metrics, scores_of
+from pulmo.metrics.collector import PredictionCollector
 from pulmo.tasks.base import Task
-from pulmo.thresholds import Fixed, ThresholdPolicy
+from pulmo.thresholds import BINARY_FIGURES, OperatingPoints, binary_points
 from pulmo.types import Batch, Predictions, Target
 
 
@@ -26,35 +22,35 @@ class ClassificationTask(Task):
     net                partial: called with the number of `outputs`
     class_names        of the data set, the normal class first
     binary             two classes as one "sigmoid" logit or a "softmax" over two
-    threshold          policy that is fitted on each validation's scores; its cut-off is in the checkpoint
     """
 
-    needs: ClassVar[frozenset[Target]] = frozenset({"label"})
+    fitted_figures: ClassVar[frozenset[str]] = BINARY_FIGURES
 
     def __init__(
         self,
         *,
         net: Callable[..., nn.Module],
         class_names: Sequence[str],
-        loss: ClassificationLoss,
-        threshold: ThresholdPolicy,
+        loss: nn.Module,
         binary: Literal["sigmoid", "softmax"] = "sigmoid",
         report_thresholds: Sequence[float] = (0.5, 0.25),
         **learning: Any,
     ) -> None:
+        if not isinstance(loss, ClassificationLoss):
+            raise ConfigError(f"{type(loss).__name__} is no loss of a classifier: choose loss=cross_entropy")
+        loss.check(len(class_names))
         self.is_binary = len(class_names) == 2
         outputs = 1 if self.is_binary and binary == "sigmoid" else len(class_names)
+        collected = PredictionCollector(["logits", "label"])
+        learning |= {"class_names": class_names, "report_thresholds": report_thresholds, "collected": collected}
         super().__init__(net=net(outputs=outputs), **learning)
-        self.outputs = outputs
-        loss.check(len(class_names))
-        self.class_names = tuple(class_names)
-        self.loss, self.policy = loss, threshold
-        self.threshold: float | None = None
-        if not all(0 <= value <= 1 for value in report_thresholds):
-            raise ConfigError(f"model.task.report_thresholds={list(report_thresholds)}: scores between 0 and 1")
-        self.report_thresholds = tuple(float(value) for value in report_thresholds)
-        self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
-        self.collected = PredictionCollector()
+        self.outputs, self.loss = outputs, loss
+        self.train_accuracy = MeanMetric()
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
+        """Labels alone."""
+        return frozenset({"label"})
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch; loss and accuracy (at 0.5) are gathered over the epoch."""
@@ -66,35 +62,29 @@ class ClassificationTask(Task):
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def evaluate(self, batch: Batch) -> None:
         """Keep the logits."""
-        self.collected.update(batch["row"], self(batch["image"]), batch["label"])
+        self.collected.update(row=batch["row"], logits=self(batch["image"]).float(), label=batch["label"])
 
-    def test_step(self, batch: Batch, index: int) -> None:
-        """Keep the logits."""
-        self.validation_step(batch, index)
-
-    def predict_step(self, batch: Batch, index: int) -> None:
-        """Keep the logits."""
-        self.validation_step(batch, index)
-
-    def on_validation_epoch_end(self) -> None:
-        """Fit the threshold on these scores, then measure with it."""
-        predictions = self._gathered("val")
+    def fit_operating_point(self, predictions: Predictions) -> None:
+        """Let the policy choose the cut-off; among several classes the likeliest is taken, without one."""
         if self.is_binary:
-            scores = scores_of(predictions["logits"])
-            self.threshold = self.policy.fit(scores.numpy(), predictions["label"].numpy())
-            self.figures["threshold"] = self.threshold
-            self.figures["threshold_is_fitted"] = float(not isinstance(self.policy, Fixed))
-        self._measure("val", predictions)
+            super().fit_operating_point(predictions)
 
-    def on_test_epoch_end(self) -> None:
-        """Measure with the threshold that validation fitted."""
-        self._measure("test", self._gathered("test"))
+    def operating_points(self, predictions: Predictions) -> OperatingPoints:
+        """Every cut-off on the images' scores."""
+        return binary_points(scores_of(predictions["logits"]).numpy(), predictions["label"].numpy())
 
-    def on_predict_epoch_end(self) -> None:
-        """Gather; there is nothing to measure against."""
-        self._gathered("predict")
+    def measure(self, predictions: Predictions) -> dict[str, float]:
+        """Loss, AUROC and the like; `@0.5` behind a name is its cut-off."""
+        logits, labels = predictions["logits"], predictions["label"]
+        loss = float(self.loss.cpu()(logits, labels))
+        self.loss.to(self.device)
+        scores = scores_of(logits)
+        if not self.is_binary:
+            return {"loss": loss} | multiclass_metrics(scores, labels, self.class_names)
+        cut_offs = {"": self.cut_off} | {f"@{value:g}": value for value in self.report_thresholds}
+        return {"loss": loss} | binary_metrics(scores, labels, cut_offs)
 
     def table_columns(self, predictions: Predictions) -> dict[str, Any]:
         """label, score, prediction; for more than two classes a score each, `score` that of the predicted one."""
@@ -106,43 +96,17 @@ class ClassificationTask(Task):
         columns |= {"score": best.values.numpy(), "prediction": best.indices.numpy()}
         return columns | {f"score_{name}": scores[:, k].numpy() for k, name in enumerate(self.class_names)}
 
-    @property
-    def cut_off(self) -> float:
-        """Score from which an image counts as positive."""
-        return 0.5 if self.threshold is None else self.threshold
+    def image_scores(self, predictions: Predictions) -> tuple[Tensor, Tensor] | None:
+        """Scores of the second of two classes."""
+        return (scores_of(predictions["logits"]), predictions["label"]) if self.is_binary else None
 
     @property
     def monitorable(self) -> frozenset[str]:
         """Names of the figures that a callback can watch."""
         classes = torch.arange(len(self.class_names))
-        figures = self._figures(torch.nn.functional.one_hot(classes).float()[:, -self.outputs :], classes)
-        return frozenset({"train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in figures)})
-
-    def state(self) -> dict[str, Any]:
-        """The fitted threshold."""
-        return {"threshold": self.threshold}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take the fitted threshold back."""
-        self.threshold = state.get("threshold")
-
-    def _gathered(self, split: str) -> Predictions:
-        predictions = self.predictions[split] = self.collected.compute()
-        self.collected.reset()
-        return predictions
-
-    def _measure(self, split: str, predictions: Predictions) -> None:
-        logits, labels = predictions["logits"], predictions["label"]
-        loss = self.loss.cpu()(logits, labels)
-        self.loss.to(self.device)
-        self.log_figures(split, {"loss": float(loss)} | self._figures(logits, labels))
-
-    def _figures(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        scores = scores_of(logits)
-        if not self.is_binary:
-            return multiclass_metrics(scores, labels, self.class_names)
-        thresholds = {"": self.cut_off} | {f"@{value:g}": value for value in self.report_thresholds}
-        return binary_metrics(scores, labels, thresholds)
+        logits = torch.nn.functional.one_hot(classes).float()[:, -self.outputs :]
+        figures = self.measure(Predictions(row=classes, logits=logits, label=classes))
+        return frozenset({"train/loss", "train/accuracy", *(f"val/{name}" for name in figures)})
 
 
 def _decided(logits: Tensor) -> Tensor:

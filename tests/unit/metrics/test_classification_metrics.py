@@ -6,7 +6,6 @@ import torch
 from sklearn import metrics as sk
 
 from pulmo.metrics.classification import (
-    PredictionCollector,
     binary_metrics,
     multiclass_metrics,
     scores_of,
@@ -62,12 +61,3 @@ def test_multiclass__agrees_with_sklearn() -> None:
 def test_scores__keep_the_order_of_confident_logits() -> None:
     scores = scores_of(torch.tensor([[20.0], [25.0], [30.0]]))
     assert scores.unique().numel() == 3  # in single precision all three would be 1.0
-
-
-def test_collector__gives_the_order_of_the_table_whatever_the_batches() -> None:
-    collector = PredictionCollector()
-    collector.update(torch.tensor([2, 0]), torch.tensor([[2.0], [0.0]]), torch.tensor([1, 0]))
-    collector.update(torch.tensor([1]), torch.tensor([[1.0]]), torch.tensor([1]))
-    predictions = collector.compute()
-    assert predictions["logits"][:, 0].tolist() == [0.0, 1.0, 2.0]
-    assert predictions["label"].tolist() == [0, 1, 1]

@@ -1,0 +1,56 @@
+"""All of a split's results in one place, before any figure is computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from pulmo.types import Predictions
+
+
+class PredictionCollector(Metric):
+    """Keeps what a task says of each image; `compute` gives that of all processes, in the table's order.
+
+    Figures are then computed once, on all images, so neither the number of processes nor an uneven last
+    batch changes them.
+
+    columns  one tensor a batch, (B, …)
+    lists    of each image as many rows as it has, B times (n, width): name → width
+    """
+
+    full_state_update = False
+
+    def __init__(self, columns: Sequence[str], lists: Mapping[str, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.columns, self.lists = ("row", *columns), dict(lists or {})
+        for name in (*self.columns, *self.lists, *map(_count, self.lists)):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, **batch: Tensor | Sequence[Tensor]) -> None:
+        """Keep a batch: `row` (B,) int64, and each of `columns` and `lists`."""
+        for name in self.columns:
+            getattr(self, name).append(cast(Tensor, batch[name]).detach())
+        for name, width in self.lists.items():
+            of_image = [part.detach().float().reshape(-1, width) for part in batch[name]]
+            getattr(self, name).append(torch.cat(of_image))
+            counts = torch.tensor([len(part) for part in of_image], device=self.device)
+            getattr(self, _count(name)).append(counts)
+
+    def compute(self) -> Predictions:
+        """All images, ascending by row, on the CPU."""
+        order = self._all("row").argsort()
+        results: dict[str, Any] = {name: self._all(name)[order] for name in self.columns}
+        for name in self.lists:
+            of_image = torch.split(self._all(name), self._all(_count(name)).tolist())
+            results[name] = [of_image[position] for position in order.tolist()]
+        return cast(Predictions, results)
+
+    def _all(self, name: str) -> Tensor:
+        return dim_zero_cat(cast(list[Tensor], getattr(self, name))).cpu()
+
+
+def _count(name: str) -> str:
+    return f"{name}_count"

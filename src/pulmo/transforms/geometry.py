@@ -1,4 +1,4 @@
-"""Where the pixels of a preprocessed image come from in its file: a crop, a scale, a shift."""
+"""Where the pixels of a preprocessed image come from in its file, and back: a crop, a scale, a shift."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -46,11 +46,37 @@ class Geometry:
         if not len(boxes):
             return np.zeros((0, 4), np.float32)
         x1, y1, x2, y2 = self.crop
-        scale = np.array([self.inner[0] / (x2 - x1), self.inner[1] / (y2 - y1)] * 2, np.float32)
-        moved = (np.clip(boxes, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)) * scale
+        moved = (np.clip(boxes, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)) * self._scale()
         moved = (moved + np.array(self.offset * 2)).astype(np.float32)
         kept = (moved[:, 2] - moved[:, 0] >= 1) & (moved[:, 3] - moved[:, 1] >= 1)
         return np.asarray(moved[kept], np.float32)
+
+    def unmask(self, mask: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """Take a map (size, size) back to the file's image of `shape` (H, W): float32, zero outside the crop.
+
+        Of probabilities it gives probabilities; of a mask {0, 1} shares, and a pixel is inside from 0.5 on. An axis
+        that shrinks is averaged over areas, one that grows is linear.
+        """
+        x, y = self.offset
+        x1, y1, x2, y2 = self.crop
+        inner = mask[y : y + self.inner[1], x : x + self.inner[0]].astype(np.float32)
+        # In two steps, since INTER_AREA is blocky on both axes as soon as one of them grows.
+        smaller = (min(self.inner[0], x2 - x1), min(self.inner[1], y2 - y1))
+        inner = cv2.resize(inner, smaller, interpolation=cv2.INTER_AREA)
+        inner = cv2.resize(inner, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+        placed = np.zeros(shape, np.float32)
+        placed[y1:y2, x1:x2] = inner.clip(0, 1)  # area averages of ones are 1 + 4e-7 at times
+        return placed
+
+    def unbox(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Take (N, 4) xyxy boxes from the image's pixels back to the file's, clipped to the crop; none is dropped."""
+        x1, y1, x2, y2 = self.crop
+        moved = (boxes - np.array(self.offset * 2)) / self._scale() + (x1, y1, x1, y1)
+        return np.asarray(np.clip(moved, (x1, y1, x1, y1), (x2, y2, x2, y2)), np.float32)
+
+    def _scale(self) -> npt.NDArray[np.float32]:
+        x1, y1, x2, y2 = self.crop
+        return np.array([self.inner[0] / (x2 - x1), self.inner[1] / (y2 - y1)] * 2, np.float32)
 
     def _part(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         x1, y1, x2, y2 = self.crop

@@ -1,6 +1,7 @@
 """What is done to every image alike, before the cache: contrast, mask or crop, size. Nothing random."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -20,7 +21,8 @@ class Preprocess:
     tiles        CLAHE's grid is tiles × tiles
     use          what is done with the lung mask: nothing; "lungs" or "thorax" multiplies it, or the convex
                  hull of both lungs (heart and mediastinum stay), onto the image; "crop" cuts to its box
-    mask         where the lung mask comes from: "dataset" or "none", which turns `use` off
+    mask         where the lung mask comes from: "dataset", the folder of a run that drew lungs, or "none", which
+                 turns `use` off
     margin       of the crop, as a part of the box's sides
     keep_aspect  black bars rather than a stretched thorax
     missing      an image without a mask: "raise" counts them, "skip" leaves them out of every split
@@ -40,8 +42,11 @@ class Preprocess:
             raise ConfigError(f"preprocess.size={self.size}: at least 16 pixels")
         if self.tiles < 1:
             raise ConfigError(f"preprocess.tiles={self.tiles}: at least 1")  # OpenCV would end the process
-        if self.mask not in ("dataset", "none"):
-            raise ConfigError(f"preprocess.mask={self.mask}: dataset or none")
+        if self.mask_run is not None and not (self.mask_run / "checkpoints" / "best.ckpt").is_file():
+            raise ConfigError(
+                f"preprocess.mask={self.mask}: no checkpoints/best.ckpt there; give dataset, none, or the folder of a "
+                "run such as model=unet data.target=lungs"
+            )
         if not 0 <= self.margin < 1:
             raise ConfigError(f"preprocess.margin={self.margin}: a part of the box's side, 0 to below 1")
 
@@ -51,12 +56,19 @@ class Preprocess:
         return self.use != "none" and self.mask != "none"
 
     @property
+    def mask_run(self) -> Path | None:
+        """Folder of the run whose network draws the lung masks; None where no network does."""
+        return None if self.mask in ("dataset", "none") else Path(self.mask).expanduser()
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What the result depends on, as plain values: part of the cache's key."""
         settings = asdict(self)
         del settings["missing"]  # chooses images, changes none
         if not self.needs_mask:
             settings |= {"use": "none", "mask": "none", "margin": 0.0}
+        elif self.mask_run is not None:
+            settings["mask"] = "dataset"  # a mask is a file either way; which one is told by the file
         return settings
 
     def __call__(

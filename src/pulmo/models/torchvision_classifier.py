@@ -41,7 +41,7 @@ def torchvision_classifier(
     choice = chosen(weights)
     state_dict: dict[str, Tensor] = {}
     if choice != "none":  # before the network is built: a failed download then costs no waiting
-        state_dict = _published_weights(name) if choice == "default" else read_state_dict(choice)
+        state_dict = published_weights(name) if choice == "default" else read_state_dict(choice)
 
     net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=outputs)
     _remove_auxiliary_heads(net)
@@ -56,7 +56,8 @@ def torchvision_classifier(
     return net
 
 
-def _published_weights(name: str) -> dict[str, Tensor]:
+def published_weights(name: str) -> dict[str, Tensor]:
+    """Give torchvision's best weights of any of its networks, downloaded once; raises `WeightsError` if it cannot."""
     published = torchvision.models.get_model_weights(name).DEFAULT
     file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
     try:

@@ -41,10 +41,10 @@ class Flag:
     colour: str = BLACK
 
 
-def text_size(text: str) -> tuple[float, float]:
+def text_size(text: str, font_points: float = FONT_POINTS) -> tuple[float, float]:
     """Width and height in points of one line of text in the labels' font."""
-    box = TextPath((0, 0), text, size=FONT_POINTS, prop=FontProperties(family="DejaVu Sans")).get_extents()
-    return float(box.width), FONT_POINTS
+    box = TextPath((0, 0), text, size=font_points, prop=FontProperties(family="DejaVu Sans")).get_extents()
+    return float(box.width), font_points
 
 
 def place_labels(axes: Axes, labels: Sequence[Label]) -> None:

@@ -11,15 +11,24 @@ from matplotlib.figure import Figure
 
 from pulmo.report.confusion import confusion_matrices, confusion_matrix
 from pulmo.report.curves import one_vs_rest_roc, precision_recall_curve, roc_curve
+from pulmo.report.froc import froc_curve
 from pulmo.report.learning import learning_curves
+from pulmo.report.overlays import Case, overlays
 from pulmo.report.scores import score_histogram
+from pulmo.report.segmentation import dice_by_area, dice_by_threshold, dice_histogram
 from pulmo.report.style import style
 
 __all__ = [
+    "Case",
     "confusion_matrices",
     "confusion_matrix",
+    "dice_by_area",
+    "dice_by_threshold",
+    "dice_histogram",
+    "froc_curve",
     "learning_curves",
     "one_vs_rest_roc",
+    "overlays",
     "precision_recall_curve",
     "roc_curve",
     "save",

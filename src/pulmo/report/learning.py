@@ -8,27 +8,60 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pulmo.report.annotation import Flag, flag_lines
-from pulmo.report.style import BLACK, BLUE, GREEN, GREY, VERMILLION, legend_below, new_figure, say, styled
+from pulmo.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    legend_below,
+    new_figure,
+    say,
+    styled,
+)
 
 LOOKS = {
     "train/loss": ("training", VERMILLION, "--", "s"),
     "val/loss": ("validation", BLUE, "-", "o"),
     "train/accuracy": ("training accuracy", VERMILLION, "--", "s"),
     "val/accuracy": ("validation accuracy", BLUE, "-", "o"),
+    "val/dice": ("validation Dice, mean", BLUE, "-", "o"),
+    "train/dice_pooled": ("training Dice, pooled", VERMILLION, "--", "s"),
+    "val/dice_pooled": ("validation Dice, pooled", PURPLE, "-.", "D"),
+    "val/iou": ("validation IoU", ORANGE, ":", "v"),
+    "val/rsna_score": ("validation RSNA score", BLUE, "-", "o"),
+    "val/map_50": ("validation mAP at 0.5", PURPLE, "--", "D"),
+    "val/map": ("validation mAP", ORANGE, ":", "v"),
     "val/auroc": ("validation AUROC", GREEN, "-.", "^"),
 }
-LOSSES = ("train/loss", "val/loss")
-RATES = ("train/accuracy", "val/accuracy", "val/auroc")
+"""Name, colour, line style and marker; those that one task logs differ in all of them."""
+
+LOSSES = {"train/loss": "Loss", "val/loss": "Loss"}
+RATES = {
+    "train/accuracy": "Accuracy",
+    "val/accuracy": "Accuracy",
+    "val/dice": "Dice",
+    "train/dice_pooled": "Dice",
+    "val/dice_pooled": "Dice",
+    "val/iou": "IoU",
+    "val/rsna_score": "RSNA score",
+    "val/map_50": "mAP",
+    "val/map": "mAP",
+    "val/auroc": "AUROC",
+}
+"""What each panel may hold, column → its word in the y label."""
 
 
 @styled
 def learning_curves(
     history: pd.DataFrame, best_epoch: int | None = None, stages: Sequence[int] = (), title: str = ""
 ) -> Figure:
-    """Loss on the left, accuracy and AUROC on the right, by epoch.
+    """Losses on the left, rates such as accuracy, Dice or mAP on the right, by epoch.
 
-    `history` has one row an epoch: `epoch` (int from 0) and any of `train/loss`, `val/loss`,
-    `train/accuracy`, `val/accuracy`, `val/auroc`; NaN is a value that was not measured in that epoch.
+    `history` has one row an epoch: `epoch` (int from 0) and any of the columns of `LOOKS`, in which NaN is a
+    value that was not measured in that epoch; other columns are left alone.
     `best_epoch` is marked in both panels, and so is each of `stages`, the first epochs of the fine-tuning
     stages in their order. Raises ValueError where there is no column `epoch`.
     """
@@ -41,9 +74,10 @@ def learning_curves(
     if best_epoch is not None:
         flags.append(Flag(best_epoch, f"best epoch {best_epoch}", "-", BLACK))
     left, right = figure.subplots(1, 2)
-    for axes, columns, y in ((left, LOSSES, "Loss"), (right, RATES, "Accuracy, AUROC")):
-        axes.set(xlabel="Epoch", ylabel=y)
-        recorded = [c for c in columns if c in history.columns and history[c].notna().any()]
+    for axes, words, unrecorded in ((left, LOSSES, "Loss"), (right, RATES, "Rate")):
+        recorded = [c for c in words if c in history.columns and history[c].notna().any()]
+        named = ", ".join(dict.fromkeys(words[c] for c in recorded))
+        axes.set(xlabel="Epoch", ylabel=named or unrecorded)
         if not recorded:
             say(axes, "not recorded")
             axes.set(xticks=[], yticks=[])

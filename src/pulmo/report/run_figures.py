@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 from pulmo.report.figures import (
     confusion_matrices,
     confusion_matrix,
+    dice_by_area,
+    dice_histogram,
+    froc_curve,
     learning_curves,
     one_vs_rest_roc,
     precision_recall_curve,
@@ -22,11 +25,14 @@ from pulmo.report.figures import (
     save,
     score_histogram,
 )
+from pulmo.report.froc import Curve
+from pulmo.types import Split
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SPLITS = ("val", "test")
+SPLIT_TITLES: dict[Split, str] = {"val": "Validation split", "test": "Test split"}
+MASKS_AND_BOXES = ("dice", "true_area", "true_boxes")
 BESIDE = re.compile(r"^(?:val|test)/[^@]+@(?P<threshold>[0-9.eE+-]+)$")
 
 
@@ -41,15 +47,27 @@ def write_figures(
     `stages` are those of `learning_curves`.
     """
     drawings: dict[str, Callable[[], Figure]] = {}
+    froc: dict[str, Curve] = {}
     history = _read(run_dir / "history.csv", pd.read_csv)
     if history is not None:
         drawings["learning_curves"] = partial(learning_curves, history, best_epoch, stages)
     metrics = _read(run_dir / "metrics.json", lambda path: json.loads(path.read_text(encoding="utf-8")))
     thresholds = reported_thresholds(metrics or {})
-    for split in SPLITS:
+    for split, title in SPLIT_TITLES.items():
         table = _read(run_dir / f"predictions_{split}.csv", partial(read_predictions, class_names=class_names))
-        if table is not None:
-            drawings |= _of_split(split, table, thresholds, class_names)
+        if table is None:
+            continue
+        if "dice" in table:
+            drawings |= _of_masks(split, table, title)
+        if "dice" not in table or table["label"].nunique() == 2:  # every image has lungs: nothing to tell apart
+            drawings |= _of_images(split, table, thresholds, class_names, title)
+        if "true_boxes" in table:
+            boxes = _read(run_dir / f"boxes_{split}.csv", pd.read_csv)
+            if boxes is not None:
+                froc[title] = _froc(boxes, table)
+    if froc:
+        points = {title: point for title, point in _operating_points(metrics or {}).items() if title in froc}
+        drawings["froc"] = partial(froc_curve, froc, points)
 
     figures = {}
     for name, draw in drawings.items():
@@ -72,23 +90,48 @@ def reported_thresholds(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_predictions(path: Path, class_names: Sequence[str]) -> pd.DataFrame:
-    """The labelled rows of a predictions table: `label`, `score`, `prediction`, and any `score_<class>`.
+    """The labelled rows of a predictions table: `label`, `score`, `prediction`, any `score_<class>`, `MASKS_AND_BOXES`.
 
     Raises ValueError where a column is missing or holds something other than numbers.
     """
-    columns = ["label", "score", "prediction", *(f"score_{name}" for name in class_names)]
+    columns = ["label", "score", "prediction", *(f"score_{name}" for name in class_names), *MASKS_AND_BOXES]
     table = pd.read_csv(path, usecols=lambda column: column in columns)
     missing = [column for column in columns[:3] if column not in table.columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
-    types = {column: np.float64 if column.startswith("score") else np.int64 for column in table.columns}
+    whole = ("label", "prediction", "true_boxes")
+    types = {column: np.int64 if column in whole else np.float64 for column in table.columns}
     return table[table["label"] != -1].astype(types)
 
 
-def _of_split(
-    split: str, table: pd.DataFrame, thresholds: Mapping[str, float], class_names: Sequence[str]
+def _of_masks(split: str, table: pd.DataFrame, title: str) -> dict[str, Callable[[], Figure]]:
+    dice, area = table["dice"].to_numpy(), table["true_area"].to_numpy()
+    return {
+        f"dice_{split}": partial(dice_histogram, dice, title),
+        f"dice_by_area_{split}": partial(dice_by_area, dice, area, title),
+    }
+
+
+def _froc(boxes: pd.DataFrame, images: pd.DataFrame) -> Curve:
+    """False positives an image and sensitivity at every score of the boxes."""
+    falling = boxes.sort_values("score", ascending=False, kind="stable")
+    last = ~falling["score"].duplicated(keep="last").to_numpy()
+    right = falling["true_positive"].to_numpy()
+    truths = images["true_boxes"].sum() or np.nan
+    return np.append(0, (1 - right).cumsum()[last]) / len(images), np.append(0, right.cumsum()[last]) / truths
+
+
+def _operating_points(metrics: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    pairs = {
+        title: (metrics.get(f"{split}/false_positives_per_image"), metrics.get(f"{split}/box_sensitivity"))
+        for split, title in SPLIT_TITLES.items()
+    }
+    return {title: (float(x), float(y)) for title, (x, y) in pairs.items() if x is not None and y is not None}
+
+
+def _of_images(
+    split: str, table: pd.DataFrame, thresholds: Mapping[str, float], class_names: Sequence[str], title: str
 ) -> dict[str, Callable[[], Figure]]:
-    title = {"val": "Validation split", "test": "Test split"}[split]
     labels, scores = table["label"].to_numpy(), table["score"].to_numpy()
     columns = [f"score_{name}" for name in class_names]
     drawings: dict[str, Callable[[], Figure]] = {

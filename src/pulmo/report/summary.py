@@ -9,8 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-RANKING = ("auroc", "average_precision", "loss")
-AT_THRESHOLD = ("accuracy", "sensitivity", "specificity", "precision", "f1")
+RANKING = ("auroc", "average_precision", "map", "map_50", "froc_score", "loss")
+MASKS = ("dice", "iou", "dice_with_empty", "dice_pooled", "mean_iou", "pixel_accuracy")
+BOXES = ("rsna_score", "box_sensitivity", "box_precision", "false_positives_per_image")
+IMAGES = ("accuracy", "sensitivity", "specificity", "precision", "f1")
+AT_THRESHOLD = (*MASKS, *BOXES, *IMAGES)
 
 
 def print_summary(results: Mapping[str, float], folder: Path) -> None:
@@ -46,7 +49,7 @@ def summary_table(results: Mapping[str, float]) -> Table:
         if fitted is not None:
             table.add_row(f"[bold]at {where}[/bold]")
         for name in AT_THRESHOLD:
-            _add(table, name, f"{name}{suffix}", results)
+            _add(table, name.replace("_", " "), f"{name}{suffix}", results)
     return table
 
 

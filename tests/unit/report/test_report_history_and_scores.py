@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from pulmo.report.figures import learning_curves, score_histogram
 
@@ -36,6 +37,62 @@ def test_learning_curves__losses_left_and_rates_right() -> None:
     np.testing.assert_allclose(line(left, "training"), [(0, 0.7), (1, 0.5), (2, 0.4), (3, 0.3)])
     np.testing.assert_allclose(line(right, "validation AUROC"), [(0, 0.6), (1, 0.7), (2, 0.8), (3, 0.9)])
     assert [entry.get_text() for entry in right.get_legend().get_texts()] == ["validation accuracy", "validation AUROC"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "y", "entries"),
+    [
+        (["val/auroc"], "AUROC", ["validation AUROC"]),
+        (
+            ["train/accuracy", "val/accuracy", "val/auroc"],
+            "Accuracy, AUROC",
+            ["training accuracy", "validation accuracy", "validation AUROC"],
+        ),
+        (
+            ["val/iou", "val/dice_pooled", "train/dice_pooled", "val/dice"],
+            "Dice, IoU",
+            ["validation Dice, mean", "training Dice, pooled", "validation Dice, pooled", "validation IoU"],
+        ),
+        (
+            ["val/auroc", "val/map", "val/map_50", "val/rsna_score"],
+            "RSNA score, mAP, AUROC",
+            ["validation RSNA score", "validation mAP at 0.5", "validation mAP", "validation AUROC"],
+        ),
+    ],
+)
+def test_learning_curves__right_panel_holds_the_rates_of_the_task_and_names_them(columns, y, entries) -> None:
+    history = pd.DataFrame({"epoch": [0, 1]} | {column: [k / 10, k / 10 + 0.05] for k, column in enumerate(columns)})
+    _, right = learning_curves(history).axes
+    assert right.get_ylabel() == y
+    assert [entry.get_text() for entry in right.get_legend().get_texts()] == entries
+    drawn = {line.get_label(): list(line.get_ydata()) for line in right.lines}
+    assert sorted(drawn.values()) == [list(history[column]) for column in columns]
+    for look in (Line2D.get_color, Line2D.get_linestyle, Line2D.get_marker):
+        assert len({look(curve) for curve in right.lines}) == len(columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "value"),
+    [
+        ("val/dice", "validation Dice, mean", 0.1),
+        ("train/dice_pooled", "training Dice, pooled", 0.15),
+        ("val/dice_pooled", "validation Dice, pooled", 0.2),
+        ("val/iou", "validation IoU", 0.3),
+        ("val/rsna_score", "validation RSNA score", 0.4),
+        ("val/map_50", "validation mAP at 0.5", 0.5),
+        ("val/map", "validation mAP", 0.6),
+    ],
+)
+def test_learning_curves__each_rate_stands_under_its_own_name(column, name, value) -> None:
+    _, right = learning_curves(pd.DataFrame({"epoch": [4], column: [value]})).axes
+    np.testing.assert_allclose(line(right, name), [(4, value)])
+
+
+def test_learning_curves__parts_of_the_loss_and_learning_rates_stay_out() -> None:
+    history = HISTORY.assign(**{"train/loss_box_reg": 0.1, "train/grad_norm": 3.0})
+    left, right = learning_curves(history).axes
+    assert [curve.get_label() for curve in left.lines] == ["training", "validation"]
+    assert [curve.get_label() for curve in right.lines] == ["validation accuracy", "validation AUROC"]
 
 
 def test_learning_curves__epoch_without_a_value_is_bridged() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from pulmo.report import run_figures
 from pulmo.report.run_figures import reported_thresholds, write_figures
 
 NAMES = ("normal", "pneumonia")
@@ -146,3 +148,112 @@ def test_reported_thresholds__fitted_first_then_by_value_each_once() -> None:
     metrics = {"test/f1@0.5": 1, "threshold": 0.7, "val/f1@0.5": 1, "test/f1@0.25": 1, "test/sensitivity@spec90": 1}
     assert reported_thresholds(metrics) == {"fitted": pytest.approx(0.7), "0.25": 0.25, "0.5": 0.5}
     assert list(reported_thresholds(metrics)) == ["fitted", "0.25", "0.5"]
+
+
+MASKS = PREDICTIONS.assign(
+    dice=[0.9, 0.8, np.nan, 0.0, 0.0, np.nan, 0.5, np.nan, 0.1],
+    true_area=[0.1, 0.2, 0, 0.05, 0, 0, 0.1, 0, 0.1],
+    true_boxes=[2, 1, 0, 1, 0, 0, 1, 0, 7],
+)
+FROC_POINT = ("false_positives_per_image", "box_sensitivity")
+OF_MASKS = {"dice_test", "dice_by_area_test"}
+OF_IMAGES = {f"{name}_test" for name in OF_SPLIT}
+# Five true boxes in eight images with a label. Falling: right; wrong and right at one score; wrong.
+BOXES = pd.DataFrame(
+    {
+        "image_id": ["a", "a", "b", "c"],
+        **dict.fromkeys(("x1", "y1"), 0),
+        **dict.fromkeys(("x2", "y2"), 9),
+        "score": [0.3, 0.8, 0.9, 0.8],
+        "true_positive": [0, 1, 1, 0],
+    }
+)
+
+
+def tables(run_dir: Path, split: str, images: pd.DataFrame, boxes: pd.DataFrame | None = None) -> None:
+    images.to_csv(run_dir / f"predictions_{split}.csv", index=False)
+    if boxes is not None:
+        boxes.to_csv(run_dir / f"boxes_{split}.csv", index=False)
+
+
+@pytest.fixture
+def froc_dir(run_dir, monkeypatch) -> Path:
+    """A run of which only the FROC curve is looked at: without history, and no picture is written."""
+    (run_dir / "history.csv").unlink()
+    monkeypatch.setattr(run_figures, "save", lambda *_: None)
+    return run_dir
+
+
+def curve(figure: Figure, number: int = 0) -> list[tuple[float, float]]:
+    """The points between which the FROC curve is drawn in steps."""
+    line = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1][number]
+    return list(zip(line.get_xdata()[::2], line.get_ydata()[::2], strict=True))
+
+
+def test_write_figures__lungs_have_figures_of_masks_alone(run_dir) -> None:
+    tables(run_dir, "test", MASKS.drop(columns="true_boxes").assign(label=1))
+    assert set(write_figures(run_dir, NAMES)) == written(run_dir) == {"learning_curves"} | OF_MASKS
+
+
+def test_write_figures__opacities_have_those_of_masks_images_and_boxes(run_dir) -> None:
+    tables(run_dir, "test", MASKS, BOXES)
+    figures = write_figures(run_dir, NAMES)
+    assert set(figures) == written(run_dir) == {"learning_curves", "froc"} | OF_MASKS | OF_IMAGES
+    entries = [text.get_text() for text in figures["dice_test"].axes[0].get_legend().get_texts()]
+    assert entries == ["5 images (3 without a Dice coefficient left out)"]
+
+
+def test_write_figures__detections_have_those_of_images_and_boxes(run_dir) -> None:
+    tables(run_dir, "test", MASKS.drop(columns=["dice", "true_area"]), BOXES)
+    assert set(write_figures(run_dir, NAMES)) == written(run_dir) == {"learning_curves", "froc"} | OF_IMAGES
+
+
+def test_write_figures__froc_is_that_of_the_two_tables(froc_dir) -> None:
+    tables(froc_dir, "test", MASKS, BOXES)
+    left = 1e-3 / 8  # for no false positive, which a logarithmic axis cannot show
+    wanted = [(left, 0), (left, 1 / 5), (1 / 8, 2 / 5), (2 / 8, 2 / 5)]
+    assert curve(write_figures(froc_dir, NAMES)["froc"]) == [pytest.approx(point) for point in wanted]
+
+
+def test_write_figures__froc_has_a_curve_a_split_each_marked_at_its_operating_point(froc_dir) -> None:
+    tables(froc_dir, "val", MASKS, BOXES[BOXES["true_positive"] == 1])
+    tables(froc_dir, "test", MASKS, BOXES)
+    points = {"val": (0.0, 0.4), "test": (0.25, 0.4)}
+    figures = {
+        f"{split}/{name}": value for split in points for name, value in zip(FROC_POINT, points[split], strict=True)
+    }
+    (froc_dir / "metrics.json").write_text(json.dumps(METRICS | figures))
+    figure = write_figures(froc_dir, NAMES)["froc"]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "Validation split: sensitivity 0.400 at 0 per image",
+        "Test split: sensitivity 0.400 at 0.25 per image",
+    ]
+    assert curve(figure, 0)[-1] == pytest.approx((1e-3 / 8, 2 / 5))
+    assert curve(figure, 1)[-1] == pytest.approx((2 / 8, 2 / 5))
+
+
+def test_write_figures__froc_of_one_split_is_drawn_where_the_others_boxes_are_missing(froc_dir, caplog) -> None:
+    tables(froc_dir, "val", MASKS)
+    tables(froc_dir, "test", MASKS, BOXES)
+    figures = {f"{split}/{name}": 0.5 for split in ("val", "test") for name in FROC_POINT}
+    (froc_dir / "metrics.json").write_text(json.dumps(METRICS | figures))
+    with caplog.at_level(logging.WARNING):
+        entries = write_figures(froc_dir, NAMES)["froc"].axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in entries] == ["Test split: sensitivity 0.500 at 0.5 per image"]
+    assert f"No boxes_val.csv in {froc_dir}: its figures are left out" in caplog.messages
+
+
+def test_write_figures__froc_without_a_predicted_box_is_the_point_where_nothing_is_found(froc_dir) -> None:
+    tables(froc_dir, "test", MASKS, BOXES[:0])
+    (froc_dir / "metrics.json").write_text(json.dumps(METRICS | {f"test/{name}": 0.0 for name in FROC_POINT}))
+    axes = write_figures(froc_dir, NAMES)["froc"].axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "Test split: sensitivity 0.000 at 0 per image"
+    ]
+    assert not any(line.get_ydata().any() for line in axes.lines if len(line.get_ydata()))
+
+
+def test_write_figures__froc_without_a_true_box_says_undefined(froc_dir) -> None:
+    tables(froc_dir, "test", MASKS.assign(true_boxes=0), BOXES.assign(true_positive=0))
+    texts = [text.get_text() for text in write_figures(froc_dir, NAMES)["froc"].axes[0].texts]
+    assert texts == ["undefined: no true box in this split"]

@@ -23,6 +23,21 @@ THRESHOLDS = {"fitted": 0.48, "0.5": 0.5, "0.25": 0.25}
 NAMES = ("normal", "pneumonia")
 LONG = ("no finding", "bacterial pneumonia", "viral pneumonia")
 HISTORY = pd.DataFrame({"epoch": range(9), "train/loss": np.linspace(1, 0.2, 9), "val/auroc": np.linspace(0.5, 0.9, 9)})
+SQUARE = np.array([[8.0, 4.0, 40.0, 60.0]])
+CASES = [
+    figures.Case(
+        RNG.integers(0, 256, (64, 80 if k % 2 else 50), np.uint8),
+        title="1.2.826.0.1.3680043.8.498." + "12345" * 9,
+        caption="Dice 0.93, of three opacities one was found and two were not",
+        group=("best", "median of all that were segmented", "worst")[k % 3],
+        true_mask=np.ones((64, 80 if k % 2 else 50), np.uint8),
+        predicted_boxes=SQUARE,
+        scores=np.array([0.97]),
+    )
+    for k in range(10)
+]
+FALSE_POSITIVES = np.linspace(0, 11, 40)
+FROC = {"validation": (FALSE_POSITIVES, FALSE_POSITIVES / 11), "test": (FALSE_POSITIVES, FALSE_POSITIVES / 12)}
 
 DRAWINGS: dict[str, Callable[[], Figure]] = {
     "roc": lambda: figures.roc_curve(SCORES, LABELS, THRESHOLDS, "Test split"),
@@ -32,6 +47,13 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "confusion": lambda: figures.confusion_matrix([0, 1, 2], [0, 1, 1], LONG, "Test split"),
     "confusions": lambda: figures.confusion_matrices(SCORES, LABELS, THRESHOLDS, NAMES, "Test split"),
     "learning": lambda: figures.learning_curves(HISTORY, 7, [0, 2, 3], "RSNA"),
+    "overlays": lambda: figures.overlays(CASES, "Test split"),
+    "overlay": lambda: figures.overlays(CASES[:1]),
+    "no_overlays": lambda: figures.overlays([], "Test split"),
+    "froc": lambda: figures.froc_curve(FROC, {"validation": (0.01, 0.01), "test": (11, 0.9)}, "RSNA"),
+    "dice_histogram": lambda: figures.dice_histogram(np.linspace(0.95, 1, 30), "Test split"),
+    "dice_by_area": lambda: figures.dice_by_area(SCORES, np.geomspace(1e-4, 1, 300), "Test split"),
+    "dice_by_threshold": lambda: figures.dice_by_threshold({"test": ([0, 0.5, 1], [0.2, 0.8, 0])}, 0.98, "Test"),
     "undefined": lambda: figures.roc_curve([0.1], [0], THRESHOLDS, "Test split"),
 }
 

@@ -1,4 +1,4 @@
-"""Losses: logits and labels to one number."""
+"""Losses: logits and labels, or masks, to one number. Those of masks are segmentation-models-pytorch's."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -69,3 +69,18 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
     if min(counts) == 0:
         raise ConfigError(f"model.class_weights=balanced: a class has no training image (counts {list(counts)})")
     return [sum(counts) / (len(counts) * count) for count in counts]
+
+
+class SumOfLosses(nn.Module):
+    """The weighted sum of `losses`, such as binary cross entropy + soft Dice."""
+
+    def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+        self.weights = [1.0] * len(self.losses) if weights is None else list(weights)
+        if len(self.weights) != len(self.losses):
+            raise ConfigError(f"model.loss.weights has {len(self.weights)} values for {len(self.losses)} losses")
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """(B, 1, H, W) float logits and (B, 1, H, W) float masks {0, 1} to a scalar."""
+        return torch.stack([w * loss(logits, masks) for w, loss in zip(self.weights, self.losses, strict=True)]).sum()

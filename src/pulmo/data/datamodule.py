@@ -4,9 +4,10 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,25 @@ import pandas as pd
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pulmo.data import cache, splits
+from pulmo.data import cache, left_out, splits
 from pulmo.data.collate import collate
-from pulmo.data.dataset import Draw, EveryImageOnce, RadiographDataset, TrainOrder
+from pulmo.data.dataset import BoxShape, Draw, EveryImageOnce, RadiographDataset, TrainOrder
 from pulmo.data.lists import masks_for, no_boxes
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
 from pulmo.transforms.augment import Augment
+from pulmo.transforms.geometry import Geometry
 from pulmo.transforms.preprocess import Preprocess
 from pulmo.types import TABLE_COLUMNS, Batch, Split, Target
 
 log = logging.getLogger(__name__)
+
+
+class MaskSource(Protocol):
+    """Gives each row of an index table the path of a lung mask, drawing it where there is none yet."""
+
+    def masks_of(self, table: pd.DataFrame) -> list[str]:
+        """Paths of masks, in the order of the rows."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -34,6 +43,7 @@ class ChestDataModule(LightningDataModule, ABC):
     root           the data set's folder
     preprocess     what is done to each image once; `augment` what is done to training images each time
     masks          folder of lung masks, where the data set has or is given one
+    target         the mask that a segmentation learns; the model reads it from here
     split          "auto", "official" or a csv; `folds`, `fold`, `val_fraction`, `test_fraction`: see `splits`
     sampling       "shuffle", or "balanced": each class drawn equally often
     cache          "disk" (in `cache_dir`), "ram" or "off"
@@ -46,6 +56,7 @@ class ChestDataModule(LightningDataModule, ABC):
     preprocess: Preprocess
     augment: Augment | None = None
     masks: str | None = None
+    target: Literal["lungs", "opacity"] = "lungs"
     split: str = "auto"
     folds: int | None = None
     fold: int | None = None
@@ -65,7 +76,8 @@ class ChestDataModule(LightningDataModule, ABC):
     def __post_init__(self) -> None:
         super().__init__()
         self.needs: frozenset[Target] = frozenset({"label"})
-        self.skipped = pd.DataFrame(columns=["image_id", "path", "cause"])
+        self.mask_source: MaskSource | None = None  # instead of the data set's own masks
+        self.skipped = left_out.nothing()
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
         self._indexed: pd.DataFrame | None = None
@@ -80,6 +92,11 @@ class ChestDataModule(LightningDataModule, ABC):
             raise ConfigError("data.on_error=skip must know the files beforehand: give data.cache=disk or ram")
 
     # What a data set says of itself
+
+    @property
+    def box_shape(self) -> BoxShape:
+        """How an opacity mask fills its boxes."""
+        return "box"
 
     @property
     @abstractmethod
@@ -102,10 +119,13 @@ class ChestDataModule(LightningDataModule, ABC):
         """Raise if the configuration cannot work, before any image is read."""
         lacking = self.needs - self.gives
         if lacking:
+            mask = "data.target, " if any(target.endswith("_mask") for target in lacking) else ""
             raise ConfigError(
                 f"{type(self).__name__} gives {_listed(self.gives)}; the model needs {_listed(self.needs)}: "
-                "choose another data= or model="
+                f"choose another {mask}data= or model="
             )
+        if "lung_mask" in self.needs and self.preprocess.needs_mask:
+            raise ConfigError("the model is to draw the lungs, so it must not be shown them: choose preprocess=plain")
         for name, folder in (("data.root", self.root), ("data.masks", self.masks)):
             if folder is not None and Path(folder).expanduser().is_file():
                 raise DataError(f"{name}={folder} is a file: give the folder that it lies in")
@@ -133,7 +153,9 @@ class ChestDataModule(LightningDataModule, ABC):
         table = self._split(self.select(images))
         store = self._store(images)
         if isinstance(store, cache.Cache):
-            table = self._without_failures(cache.with_header(table, store), store.failures)
+            table = cache.with_header(table, store)
+            table, failed = left_out.without_failures(table, store.failures, self.on_error)
+            self.skipped = pd.concat([self.skipped, failed])
             self.identical = splits.identical_across(table, store.digest[table["row_in_store"].to_numpy()])
         self._datasets.update({name: self._dataset(table, store, name) for name in splits.SPLITS})
         self._table = table
@@ -158,6 +180,14 @@ class ChestDataModule(LightningDataModule, ABC):
     def rows_of(self, split: Split | Literal["predict"]) -> pd.DataFrame:
         """The split's part of the table, in the order of `Batch.row`."""
         return self._datasets[split].table
+
+    def samples(self, split: Split, rows: Sequence[int]) -> Batch:
+        """Give some images with their targets, not augmented."""
+        return collate([self._datasets[split][Draw(row)] for row in rows])
+
+    def geometry_of(self, split: Split | Literal["predict"], row: int) -> Geometry:
+        """Give the way of an image from its file to the network, and back; `row` as in `Batch.row`."""
+        return self._datasets[split].geometry(row)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
@@ -184,6 +214,8 @@ class ChestDataModule(LightningDataModule, ABC):
         table = pd.DataFrame({"image_id": [path.stem for path in paths], "patient_id": "", "path": files})
         mask = masks_for(files, Path(self.root), self.masks)
         table = table.assign(split="", label=-1, boxes=no_boxes(len(table)), mask=mask, view="")
+        if self.mask_source is not None and self.preprocess.needs_mask:
+            table = table.assign(mask=self.mask_source.masks_of(table))
         self._datasets["predict"] = RadiographDataset(
             table, np.arange(len(table)), OnTheFly(Recipe(table, self.preprocess, False)), self.needs
         )
@@ -202,7 +234,11 @@ class ChestDataModule(LightningDataModule, ABC):
             repeated = table.loc[table["image_id"].duplicated(), "image_id"]
             if len(repeated):
                 raise DataError(f"{self.root}: {len(repeated)} image ids stand twice, such as {repeated.iloc[0]}")
-            table = self._with_masks(table).reset_index(drop=True)
+            if self.mask_source is not None and self.preprocess.needs_mask:
+                table = table.assign(mask=self.mask_source.masks_of(table))
+            if self.preprocess.needs_mask or "lung_mask" in self.needs:
+                table, self.skipped = left_out.with_masks(table, self.masks, self.preprocess.missing)
+            table = table.reset_index(drop=True)
             self._indexed = table.assign(row_in_store=np.arange(len(table)))
         return self._indexed
 
@@ -218,24 +254,6 @@ class ChestDataModule(LightningDataModule, ABC):
         )
         return table.assign(split=split)[split != ""].reset_index(drop=True)
 
-    def _with_masks(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Refuse, or leave out, images without the lung mask that preprocess or the task needs."""
-        if not (self.preprocess.needs_mask or "lung_mask" in self.needs):
-            return table
-        without = table["mask"] == ""
-        if without.any() and (self.preprocess.missing == "raise" or without.all()):
-            counts = table.loc[without, "split"].value_counts()
-            where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
-            remedy = f"{self.masks} has none called so" if self.masks else "give data.masks=FOLDER"
-            raise DataError(
-                f"{int(without.sum())} of {len(table)} images have no lung mask{where and f' ({where})'}, such as "
-                f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
-            )
-        if without.any():
-            log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
-            self.skipped = table.loc[without, ["image_id", "path"]].assign(cause="no lung mask")
-        return table[~without]
-
     def _store(self, table: pd.DataFrame) -> Store:
         recipe = Recipe(table[list(TABLE_COLUMNS)], self.preprocess, "lung_mask" in self.needs)
         if self.cache == "off":
@@ -244,26 +262,11 @@ class ChestDataModule(LightningDataModule, ABC):
             return cache.in_memory(recipe, _cores())
         return cache.on_disk(recipe, _cores(), Path(self.cache_dir).expanduser())
 
-    def _without_failures(self, table: pd.DataFrame, failures: dict[int, str]) -> pd.DataFrame:
-        failed = table[table["row_in_store"].isin(list(failures))]
-        if failed.empty:
-            return table
-        causes = failed["row_in_store"].map(failures)
-        lines = [f"{path}: {cause}" for path, cause in zip(failed["path"], causes, strict=True)]
-        if self.on_error == "raise":
-            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-            raise DataError(f"{lines[0]}{more}; data.on_error=skip leaves such files out")
-        log.warning("skipped %d of %d images that cannot be read: %s", len(lines), len(table), "; ".join(lines[:3]))
-        self.skipped = pd.concat([self.skipped, failed[["image_id", "path"]].assign(cause=causes)])
-        table = table.drop(index=failed.index).reset_index(drop=True)
-        splits.check(table, table["split"])
-        return table
-
     def _dataset(self, table: pd.DataFrame, store: Store, name: str) -> RadiographDataset:
         part = table[table["split"] == name]
         rows: npt.NDArray[np.intp] = part["row_in_store"].to_numpy(np.intp)
         augment = self.augment if name == "train" else None
-        return RadiographDataset(part.reset_index(drop=True), rows, store, self.needs, augment)
+        return RadiographDataset(part.reset_index(drop=True), rows, store, self.needs, augment, self.box_shape)
 
     def _evaluation_loader(self, split: Split | Literal["predict"]) -> DataLoader[Batch]:
         dataset = self._datasets[split]

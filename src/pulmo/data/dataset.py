@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,11 @@ from torch.utils.data import Dataset, Sampler
 
 from pulmo.data.preparing import Store
 from pulmo.transforms.augment import Augment
+from pulmo.transforms.geometry import Geometry
 from pulmo.types import Sample, Target
+
+BoxShape = Literal["box", "ellipse"]
+"""How an opacity fills its box."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,20 @@ class RadiographDataset(Dataset[Sample]):
         store: Store,
         targets: frozenset[Target],
         augment: Augment | None = None,
+        box_shape: BoxShape = "box",
     ) -> None:
         self.table = table
         self._rows, self._store, self._targets, self._augment = rows, store, targets, augment
+        self._box_shape: BoxShape = box_shape
         self._labels = table["label"].to_numpy()
         self._boxes = [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in table["boxes"]]
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def geometry(self, row: int) -> Geometry:
+        """Give the image's way from its file, and so the way back."""
+        return self._store[int(self._rows[row])].geometry
 
     def __getitem__(self, draw: Draw | int) -> Sample:
         """Give one image and the targets asked for, all moved by the same augmentation."""
@@ -53,7 +63,7 @@ class RadiographDataset(Dataset[Sample]):
         if "lung_mask" in self._targets:
             masks["lung_mask"] = np.zeros_like(image) if prepared.lung_mask is None else prepared.lung_mask
         if "opacity_mask" in self._targets:
-            masks["opacity_mask"] = filled(boxes, image.shape[0])
+            masks["opacity_mask"] = filled(boxes, image.shape[0], self._box_shape)
         if self._augment is not None and draw.seed is not None:
             image, moved, boxes = self._augment(image, draw.seed, list(masks.values()), boxes)
             masks = dict(zip(masks, moved, strict=True))
@@ -67,11 +77,19 @@ class RadiographDataset(Dataset[Sample]):
         return cast(Sample, sample)
 
 
-def filled(boxes: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.uint8]:
-    """Give (size, size) uint8 {0, 1}: 1 for each pixel whose centre lies in one of the (N, 4) xyxy boxes."""
+def filled(boxes: npt.NDArray[np.float32], size: int, shape: BoxShape = "box") -> npt.NDArray[np.uint8]:
+    """Give (size, size) uint8 {0, 1}: 1 for each pixel whose centre lies in one of the (N, 4) xyxy boxes.
+
+    Of an "ellipse", in the one that touches the box's four sides.
+    """
+    centres = np.arange(size) + 0.5
     mask = np.zeros((size, size), np.uint8)
-    for x1, y1, x2, y2 in np.rint(boxes).astype(int):
-        mask[max(0, y1) : y2, max(0, x1) : x2] = 1
+    for x1, y1, x2, y2 in boxes:
+        across, down = (2 * centres - x1 - x2) / (x2 - x1), (2 * centres - y1 - y2) / (y2 - y1)  # -1 … 1 inside
+        if shape == "ellipse":
+            mask[down[:, None] ** 2 + across**2 < 1] = 1
+        else:
+            mask[np.ix_((down >= -1) & (down < 1), (across >= -1) & (across < 1))] = 1
     return mask
 
 

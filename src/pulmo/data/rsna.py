@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
+from pulmo.data.dataset import BoxShape
 from pulmo.data.lists import by_stem, images_below, masks_for, read_list
 from pulmo.errors import DataError
 from pulmo.types import Target
@@ -31,11 +32,14 @@ class RSNA(ChestDataModule):
     negatives  which images without opacity take part: "all", "normal", or "not_normal"
     patients   csv (`patientId`, `nih_patient`) or the challenge's json that maps images to patients: the
                challenge's own `patientId` names an image, so without it a patient's images may cross splits
+    opacity_shape  how the boxes are filled for the opacity masks of segmentation: "box" or "ellipse"
     """
 
     labels: Literal["binary", "three_class"] = "binary"
     negatives: Literal["all", "normal", "not_normal"] = "all"
     patients: str | None = None
+    target: Literal["lungs", "opacity"] = "opacity"
+    opacity_shape: BoxShape = "box"
 
     gives: ClassVar[frozenset[Target]] = frozenset({"label", "boxes", "opacity_mask", "lung_mask"})
 
@@ -43,6 +47,11 @@ class RSNA(ChestDataModule):
     def class_names(self) -> tuple[str, ...]:
         """Two classes, or the challenge's three."""
         return CLASSES if self.labels == "three_class" else ("No Lung Opacity", "Lung Opacity")
+
+    @property
+    def box_shape(self) -> BoxShape:
+        """As `opacity_shape` says."""
+        return self.opacity_shape
 
     def index(self) -> pd.DataFrame:
         """One row an image of `stage_2_train_labels.csv`, which itself has one a box."""

@@ -20,6 +20,7 @@ from pulmo.data import preparing
 from pulmo.data.folder import Folder
 from pulmo.data.preparing import Recipe
 from pulmo.data.reading import Reading, read_grey
+from pulmo.data.rsna import RSNA
 from pulmo.transforms.preprocess import Preprocess
 
 Write = Callable[[Path, Any], Path]
@@ -164,5 +165,28 @@ def folder(tmp_path: Path, class_folders: Callable[..., Path]) -> Callable[..., 
         settings = {"preprocess": Preprocess(size=16), "split": "official", "num_workers": 0, "batch_size": 4}
         settings |= {"patient": "(.+)", "cache_dir": str(tmp_path / "cache")}
         return Folder(root=str(root), **(settings | arguments))
+
+    return make
+
+
+@pytest.fixture
+def rsna(tmp_path: Path, write_dicom: Callable[..., Path], write_csv: Callable[..., Path]) -> Callable[..., RSNA]:
+    """Twelve labelled and two unlabelled radiographs, whose headers know sex and age."""
+    rows: list[tuple[object, ...]] = [("patientId", "x", "y", "width", "height", "Target")]
+    for index in range(12):
+        rows.append((f"r{index:02d}", 8, 8, 16, 8, 1) if index % 2 else (f"r{index:02d}", "", "", "", "", 0))
+    write_csv(tmp_path / "rsna" / "stage_2_train_labels.csv", rows)
+    for folder, count in (("train", 12), ("test", 2)):
+        (tmp_path / f"rsna/stage_2_{folder}_images").mkdir()
+        for index in range(count):
+            name = f"rsna/stage_2_{folder}_images/{'r' if folder == 'train' else 'u'}{index:02d}.dcm"
+            write_dicom(
+                np.full((32, 32), index, np.uint8), name, PatientSex="MF"[index % 2], PatientAge=str(40 + index)
+            )
+
+    def make(**arguments: Any) -> RSNA:
+        settings = {"preprocess": Preprocess(size=16), "cache_dir": str(tmp_path / "cache"), "num_workers": 0}
+        settings |= {"val_fraction": 0.2, "test_fraction": 0.2}
+        return RSNA(root=str(tmp_path / "rsna"), **(settings | arguments))
 
     return make

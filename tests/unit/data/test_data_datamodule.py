@@ -31,6 +31,44 @@ def test_check__refuses_lacking_targets_with_both_lists(folder: Callable[..., Fo
         module.check()
 
 
+@pytest.mark.parametrize(
+    ("needs", "choices"),
+    [
+        ({"opacity_mask", "boxes"}, "boxes, opacity_mask: choose another data.target, data= or model="),
+        ({"lung_mask", "boxes"}, "boxes, lung_mask: choose another data= or model="),  # the mask is there
+    ],
+)
+def test_check__names_the_target_as_a_remedy_where_it_is_a_mask_that_lacks(
+    folder: Callable[..., Folder], needs: set[str], choices: str
+) -> None:
+    module = folder()
+    module.needs = frozenset(needs)
+    with pytest.raises(ConfigError, match=f"the model needs {choices}$"):
+        module.check()
+
+
+@pytest.mark.parametrize("use", ["lungs", "thorax", "crop"])
+def test_check__who_is_to_draw_the_lungs_must_not_be_shown_them(folder: Callable[..., Folder], use: str) -> None:
+    module = folder(preprocess=Preprocess(size=16, use=use))
+    module.needs = frozenset({"lung_mask"})
+    with pytest.raises(ConfigError, match="must not be shown them: choose preprocess=plain"):
+        module.check()
+    module.preprocess = Preprocess(size=16, use=use, mask="none")  # which turns `use` off
+    module.check()
+
+
+def test_check__who_draws_opacities_may_be_shown_the_lungs(rsna: Callable[..., RSNA]) -> None:
+    module = rsna(preprocess=Preprocess(size=16, use="crop"))
+    module.needs = frozenset({"opacity_mask", "boxes"})
+    module.check()
+
+
+def test_target__is_the_lungs_but_of_rsna_the_opacities(
+    folder: Callable[..., Folder], rsna: Callable[..., RSNA]
+) -> None:
+    assert (folder().target, rsna().target) == ("lungs", "opacity")
+
+
 def test_check__reads_no_file(folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Folder, "index", lambda _: pytest.fail("the folder was read"))
     folder().check()
@@ -180,29 +218,6 @@ def test_images__a_repeated_id_is_told(folder: Callable[..., Folder]) -> None:
         ready(module)
 
 
-@pytest.fixture
-def rsna(tmp_path: Path, write_dicom: Callable[..., Path], write_csv: Callable[..., Path]) -> Callable[..., RSNA]:
-    """Twelve labelled and two unlabelled radiographs, whose headers know sex and age."""
-    rows: list[tuple[object, ...]] = [("patientId", "x", "y", "width", "height", "Target")]
-    for index in range(12):
-        rows.append((f"r{index:02d}", 8, 8, 16, 8, 1) if index % 2 else (f"r{index:02d}", "", "", "", "", 0))
-    write_csv(tmp_path / "rsna" / "stage_2_train_labels.csv", rows)
-    for folder, count in (("train", 12), ("test", 2)):
-        (tmp_path / f"rsna/stage_2_{folder}_images").mkdir()
-        for index in range(count):
-            name = f"rsna/stage_2_{folder}_images/{'r' if folder == 'train' else 'u'}{index:02d}.dcm"
-            write_dicom(
-                np.full((32, 32), index, np.uint8), name, PatientSex="MF"[index % 2], PatientAge=str(40 + index)
-            )
-
-    def make(**arguments: Any) -> RSNA:
-        settings = {"preprocess": PLAIN, "cache_dir": str(tmp_path / "cache"), "num_workers": 0}
-        settings |= {"val_fraction": 0.2, "test_fraction": 0.2}
-        return RSNA(root=str(tmp_path / "rsna"), **(settings | arguments))
-
-    return make
-
-
 def test_table__headers_tell_sex_and_age(rsna: Callable[..., RSNA]) -> None:
     for _ in range(2):  # while the cache is built, and from the cache
         table = ready(rsna()).table.set_index("image_id")
@@ -241,3 +256,11 @@ def test_boxes__reach_the_batch_in_its_pixels(rsna: Callable[..., RSNA]) -> None
             assert boxes.tolist() == ([[4, 4, 12, 8]] if label else [])
             assert mask.sum() == (32 if label else 0)
             assert mask[4:8, 4:12].all() == bool(label)
+
+
+@pytest.mark.parametrize(("shape", "pixels"), [("box", 32), ("ellipse", 28)])
+def test_opacity_mask__fills_the_box_as_the_data_set_says(rsna: Callable[..., RSNA], shape: str, pixels: int) -> None:
+    # The box is 8 × 4: of its upper and lower row the ellipse has six pixels, of the two between all eight.
+    module = ready(rsna(cache="ram", opacity_shape=shape), "opacity_mask", "label")
+    for batch in module.test_dataloader():
+        assert batch["opacity_mask"].sum((1, 2)).tolist() == (batch["label"] * pixels).tolist()

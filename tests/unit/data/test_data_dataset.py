@@ -86,6 +86,36 @@ def test_filled__pixels_whose_centre_is_inside() -> None:
     np.testing.assert_array_equal(mask, [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 1]])
 
 
+def test_filled__an_ellipse_touches_the_four_sides_and_leaves_the_corners() -> None:
+    # Half axes 3 and 2 about (3, 3): a centre (x, y) is inside where (x - 3)² / 9 + (y - 3)² / 4 < 1.
+    mask = filled(np.array([[0, 1, 6, 5]], np.float32), 6, "ellipse")
+    np.testing.assert_array_equal(
+        mask,
+        [
+            [0, 0, 0, 0, 0, 0],
+            [0, 1, 1, 1, 1, 0],
+            [1, 1, 1, 1, 1, 1],
+            [1, 1, 1, 1, 1, 1],
+            [0, 1, 1, 1, 1, 0],
+            [0, 0, 0, 0, 0, 0],
+        ],
+    )
+    assert mask.dtype == np.uint8
+
+
+def test_filled__an_ellipse_has_pi_quarters_of_its_box() -> None:
+    box = np.array([[10.3, 20.6, 90.1, 60.9]], np.float32)
+    assert filled(box, 100, "ellipse").sum() / (79.8 * 40.3) == pytest.approx(np.pi / 4, rel=0.01)
+    assert (filled(box, 100, "ellipse") <= filled(box, 100, "box")).all()
+
+
+def test_filled__ellipses_of_several_boxes_are_joined() -> None:
+    boxes = np.array([[0, 0, 6, 6], [3, 3, 9, 9]], np.float32)
+    joined = filled(boxes[:1], 9, "ellipse") | filled(boxes[1:], 9, "ellipse")
+    np.testing.assert_array_equal(filled(boxes, 9, "ellipse"), joined)
+    assert filled(np.zeros((0, 4), np.float32), 9, "ellipse").sum() == 0
+
+
 class Shown:
     """A store of one 40 × 30 picture, fitted into 20 × 20: scaled by ½ and by ⅔."""
 
@@ -124,6 +154,15 @@ def test_sample__without_boxes_has_none_of_four_sides() -> None:
     sample = dataset("boxes", "opacity_mask")[Draw(1)]
     assert sample["boxes"].shape == (0, 4)
     assert sample["opacity_mask"].sum() == 0
+
+
+def test_sample__an_opacity_fills_its_box_as_asked() -> None:
+    table = pd.DataFrame({"label": [1], "boxes": [[[8, 9, 20, 18]]]})
+    sample = RadiographDataset(
+        table, np.array([0]), Shown(), frozenset({"opacity_mask", "boxes"}), None, box_shape="ellipse"
+    )[Draw(0)]
+    np.testing.assert_array_equal(sample["opacity_mask"], filled(sample["boxes"].numpy(), 20, "ellipse"))
+    assert 0 < sample["opacity_mask"].sum() < 6 * 6
 
 
 def test_sample__all_targets_move_with_the_image() -> None:

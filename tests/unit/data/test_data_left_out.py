@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.unit.data.loading import damaged, number, ready
 
+from pulmo.data import left_out
 from pulmo.data.folder import Folder
 from pulmo.errors import DataError, UnreadableImageError
 from pulmo.transforms.preprocess import Preprocess
@@ -108,3 +110,52 @@ def test_setup__a_task_that_learns_masks_needs_them_too(
     batch = next(iter(module.test_dataloader()))
     assert batch["lung_mask"].shape == (4, 16, 16)
     assert torch.equal(batch["lung_mask"][0], torch.tensor([[1]] * 8 + [[0]] * 8, dtype=torch.uint8).expand(16, 16))
+
+
+def table(**columns: list[Any]) -> pd.DataFrame:
+    """Six images a to f, two of each split, all with a mask unless said otherwise."""
+    given = {"image_id": list("abcdef"), "patient_id": list("abcdef"), "path": [f"{name}.png" for name in "abcdef"]}
+    given |= {"split": ["train", "train", "val", "val", "test", "test"], "mask": ["m.png"] * 6}
+    return pd.DataFrame(given | {"row_in_store": [10, 11, 12, 13, 14, 15]} | columns)
+
+
+def test_with_masks__keeps_all_where_all_have_one() -> None:
+    images = table()
+    kept, others = left_out.with_masks(images, "masks", "raise")
+    assert kept is images
+    assert others.empty
+    assert list(others) == list(left_out.nothing()) == ["image_id", "path", "cause"]
+
+
+def test_with_masks__lists_the_others_with_the_cause() -> None:
+    kept, others = left_out.with_masks(table(mask=["m.png", "", "m.png", "m.png", "", "m.png"]), "masks", "skip")
+    assert kept["image_id"].tolist() == ["a", "c", "d", "f"]
+    assert others.to_dict("list") == {
+        "image_id": ["b", "e"],
+        "path": ["b.png", "e.png"],
+        "cause": ["no lung mask", "no lung mask"],
+    }
+
+
+def test_with_masks__images_that_no_split_has_yet_are_counted_without_one() -> None:
+    images = table(split=[""] * 6, mask=["", *["m.png"] * 5])
+    with pytest.raises(DataError, match=r"^1 of 6 images have no lung mask, such as a\.png: give data\.masks=FOLDER; "):
+        left_out.with_masks(images, None, "raise")
+
+
+def test_without_failures__those_of_images_that_take_no_part_are_no_matter() -> None:
+    images = table()
+    kept, others = left_out.without_failures(images, {3: "cut short", 99: "cut short"}, "raise")
+    assert kept is images
+    assert others.empty
+
+
+def test_without_failures__skips_by_place_in_the_store_and_numbers_the_rest_anew() -> None:
+    kept, others = left_out.without_failures(table(), {15: "it is empty", 11: "cut short"}, "skip")
+    assert kept["image_id"].tolist() == ["a", "c", "d", "e"]
+    assert kept.index.tolist() == [0, 1, 2, 3]
+    assert others.to_dict("list") == {
+        "image_id": ["b", "f"],
+        "path": ["b.png", "f.png"],
+        "cause": ["cut short", "it is empty"],
+    }

@@ -1,0 +1,57 @@
+"""Images that cannot take part: refused, or left out and listed, as the user chose."""
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+import pandas as pd
+
+from pulmo.data import splits
+from pulmo.errors import DataError
+
+log = logging.getLogger(__name__)
+
+Choice = Literal["raise", "skip"]
+
+
+def nothing() -> pd.DataFrame:
+    """The list of what was left out, still empty: `image_id, path, cause`."""
+    return pd.DataFrame(columns=["image_id", "path", "cause"])
+
+
+def with_masks(table: pd.DataFrame, folder: str | None, missing: Choice) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the rows with a lung mask, and a list of the others; raises `DataError`, counting them, unless "skip"."""
+    without = table["mask"] == ""
+    if not without.any():
+        return table, nothing()
+    if missing == "raise" or without.all():
+        counts = table.loc[without, "split"].value_counts()
+        where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
+        remedy = f"{folder} has none called so" if folder else "give data.masks=FOLDER"
+        raise DataError(
+            f"{int(without.sum())} of {len(table)} images have no lung mask{where and f' ({where})'}, such as "
+            f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
+        )
+    log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
+    return table[~without], table.loc[without, ["image_id", "path"]].assign(cause="no lung mask")
+
+
+def without_failures(
+    table: pd.DataFrame, failures: Mapping[int, str], on_error: Choice
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the rows that could be read, and a list of the others; raises `DataError`, naming one, unless "skip".
+
+    `failures` are causes by `row_in_store`.
+    """
+    failed = table[table["row_in_store"].isin(list(failures))]
+    if failed.empty:
+        return table, nothing()
+    causes = failed["row_in_store"].map(failures)
+    lines = [f"{path}: {cause}" for path, cause in zip(failed["path"], causes, strict=True)]
+    if on_error == "raise":
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise DataError(f"{lines[0]}{more}; data.on_error=skip leaves such files out")
+    log.warning("skipped %d of %d images that cannot be read: %s", len(lines), len(table), "; ".join(lines[:3]))
+    table = table.drop(index=failed.index).reset_index(drop=True)
+    splits.check(table, table["split"])
+    return table, failed[["image_id", "path"]].assign(cause=causes)

@@ -75,7 +75,7 @@ def _commit() -> str | None:
 
 def settings(config: DictConfig) -> dict[str, Any]:
     """What differs between runs, flat and plain, for TensorBoard's HPARAMS tab."""
-    groups = ("data", "model", "preprocess", "augment", "finetune", "threshold", "optimizer", "scheduler")
+    groups = ("data", "model", "preprocess", "augment", "finetune", "threshold", "loss", "optimizer", "scheduler")
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     return {group: str(choices[group]) for group in groups if group in choices} | {
         "seed": config.seed,

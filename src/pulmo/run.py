@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
@@ -22,14 +23,19 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import environment
+from pulmo import earlier_runs, environment
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
-from pulmo.report.run_figures import write_figures
+from pulmo.predicted_masks import write_masks
+from pulmo.report.cases import draw_cases
+from pulmo.report.figures import save
+from pulmo.report.run_figures import SPLIT_TITLES, write_figures
 from pulmo.report.summary import print_summary
 from pulmo.report.tensorboard import log_results
 from pulmo.tasks.base import Task
+from pulmo.tasks.segmentation import SegmentationTask
 
 log = logging.getLogger(__name__)
 
@@ -85,15 +91,21 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     pinned = config.resume and (folder / "split.csv").exists()
     same_split = {"split": str(folder / "split.csv"), "folds": None, "fold": None} if pinned else {}
     datamodule: ChestDataModule = _make(config.data, **same_split)
-    datamodule.needs = get_class(config.model.task["_target_"]).needs
+    datamodule.needs = get_class(config.model.task["_target_"]).needs(config.model.task)
     datamodule.check()
+    if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
+        datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
     if config.predict and not datamodule.unlabelled():
         raise DataError(f"{config.data.root} has no unlabelled images to predict: leave out predict=true")
-    task: Task = _make(config.model.task, class_names=list(datamodule.class_names))
-    task.origin = _origin(config, datamodule)
+    gate = earlier_runs.gate(config)
+    class_names = list(datamodule.class_names)
+    task: Task = _make(config.model.task, class_names=class_names, **(gate.arguments if gate else {}))
+    task.origin = origin(config, class_names, gate.plain if gate else {})
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:
         callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
+    if gate:
+        callbacks.append(gate.check)
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
@@ -132,10 +144,16 @@ def test(experiment: Experiment) -> None:
 
 
 def predict(experiment: Experiment) -> None:
-    """Score the data set's unlabelled images by the best checkpoint, into `predictions_unlabelled.csv`."""
-    experiment.trainer.predict(
-        experiment.task, datamodule=experiment.datamodule, return_predictions=False, **_best(experiment)
-    )
+    """Score the data set's unlabelled images by the best checkpoint, into `predictions_unlabelled.csv`.
+
+    A segmentation draws their masks too, into `masks_unlabelled/`.
+    """
+    trainer, task, data = experiment.trainer, experiment.task, experiment.datamodule
+    trainer.predict(task, datamodule=data, return_predictions=False, **_best(experiment))
+    if isinstance(task, SegmentationTask) and trainer.is_global_zero:
+        folder = experiment.folder / "masks_unlabelled"
+        folder.mkdir(exist_ok=True)
+        write_masks(task, data.preprocess, [(str(path), folder / f"{path.stem}.png") for path in data.unlabelled()])
 
 
 def _claimed(folder: Path) -> FileLock:
@@ -167,30 +185,27 @@ def finish(experiment: Experiment) -> float | None:
         stages = [callback.starts for callback in callbacks if isinstance(callback, StagedFinetuning)]
         drawn = write_figures(
             folder,
-            class_names=experiment.datamodule.class_names,
+            class_names=task.class_names,
             best_epoch=None if "best_epoch" not in figures else int(figures["best_epoch"]),
             stages=stages[0] if stages else (),
         )
-        log_results(experiment.trainer.loggers, task.predictions, drawn, environment.settings(config), figures)
+        drawn |= _draw_cases(experiment)
+        scores = {split: task.image_scores(task.predictions[split]) for split in ("val", "test")}
+        both = {split: pair for split, pair in scores.items() if pair is not None}
+        log_results(experiment.trainer.loggers, both, drawn, environment.settings(config), figures)
     checkpoint = config.callbacks.get("checkpoint")
     return figures.get(checkpoint.monitor) if checkpoint else None
 
 
-def load_task(checkpoint: str | Path) -> Task:
-    """Rebuild a task from nothing but its checkpoint, on the CPU and ready to predict; runs no pickled code.
-
-    Raises `PulmoError` if the file is no checkpoint of pulmo.
-    """
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        origin = content["pulmo"]["origin"]
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise PulmoError(f"{checkpoint} is no checkpoint of pulmo ({error})") from error
-    task: Task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"])
-    task.origin = origin
-    task.load_state_dict(content["state_dict"])
-    task.on_load_checkpoint(content)
-    return task.eval()
+def _draw_cases(experiment: Experiment) -> dict[str, Figure]:
+    """Save `figures/overlays_val.png` and `figures/overlays_test.png`, of tasks that draw on images."""
+    task, figures = experiment.task.eval().cpu(), {}
+    for split, title in SPLIT_TITLES.items():
+        figure = draw_cases(task, experiment.datamodule, split, title)
+        if figure is not None:
+            figures[f"overlays_{split}"] = figure
+            save(figure, experiment.folder / "figures" / f"overlays_{split}.png")
+    return figures
 
 
 def _make(node: DictConfig, **arguments: Any) -> Any:
@@ -237,12 +252,3 @@ def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | No
             )
         if isinstance(part, StagedFinetuning):
             part.check(task, max_epochs)
-
-
-def _origin(config: DictConfig, datamodule: ChestDataModule) -> dict[str, Any]:
-    """Plain values from which `load_task` rebuilds the task, and a reader knows how images were prepared."""
-    task: Any = OmegaConf.to_container(config.model.task, resolve=True)
-    if "weights" in task["net"]:
-        task["net"]["weights"] = "none"  # the checkpoint holds them
-    preprocess = OmegaConf.to_container(config.preprocess, resolve=True)
-    return {"task": task, "preprocess": preprocess, "class_names": list(datamodule.class_names)}

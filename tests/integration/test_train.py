@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from pulmo.data.preparing import OnTheFly, Recipe
-from pulmo.run import load_task
+from pulmo.checkpoint import load_task
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import figures_of
 

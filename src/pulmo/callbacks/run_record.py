@@ -12,7 +12,7 @@ from pulmo.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-SHOWN = ("train/loss", "val/loss", "val/auroc")
+SHOWN = ("train/loss", "val/loss", "val/dice", "val/dice_pooled", "val/rsna_score", "val/map_50", "val/auroc")
 SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "path"]
 
 

@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
-from pulmo.data.preparing import OnTheFly, Recipe
 from pulmo.checkpoint import load_task
+from pulmo.data.preparing import OnTheFly, Recipe
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import figures_of
 

@@ -15,8 +15,8 @@ from filelock import FileLock
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from pulmo.data.reading import read_grey
-from pulmo.errors import ConfigError, DataError, UnreadableImageError
+from pulmo.data.reading import read_grey, read_mask
+from pulmo.errors import ConfigError, DataError
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 from pulmo.transforms.components import largest_components
@@ -24,6 +24,9 @@ from pulmo.transforms.geometry import Geometry
 from pulmo.transforms.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
+
+Job = tuple[str, str, Path]
+"""An image file, its lung mask ("" where preprocess asks for none), and the PNG to write."""
 
 LUNGS = 2
 BATCH = 16
@@ -51,7 +54,8 @@ class AutomaticMasks:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
-                missing = [(path, mask) for path, mask in zip(table["path"], wanted, strict=True) if not mask.exists()]
+                pairs = zip(table["path"], wanted, strict=True)
+                missing = [(path, "", mask) for path, mask in pairs if not mask.exists()]
                 if missing:
                     log.info("drawing %d lung masks into %s", len(missing), self.folder)
                     write_masks(self.task, self.preprocess, missing)
@@ -70,8 +74,8 @@ def lung_segmenter(task: Task, run: str) -> SegmentationTask:
     return task
 
 
-def write_masks(task: SegmentationTask, preprocess: Preprocess, images: Sequence[tuple[str, Path]]) -> None:
-    """Draw a mask for each (image file, PNG to write), {0, 255} in the size of the image; unreadable ones are passed.
+def write_masks(task: SegmentationTask, preprocess: Preprocess, images: Sequence[Job]) -> None:
+    """Draw a mask for each of `images`, {0, 255} in the size of the image; those that cannot be prepared are passed.
 
     Of lungs the two largest parts are kept and filled. Runs on the GPU where there is one. A PNG is there whole or
     not at all.
@@ -92,23 +96,25 @@ def write_masks(task: SegmentationTask, preprocess: Preprocess, images: Sequence
             mask = (geometry.unmask(probabilities.numpy(), shape) >= np.float32(task.cut_off)).astype(np.uint8)
             if task.target == "lungs":
                 mask = largest_components(mask, LUNGS, fill=True)
-            _write(images[row][1], mask)
+            _write(images[row][2], mask)
     task.to("cpu")
 
 
 class _Images(Dataset[tuple[int, torch.Tensor | None, Geometry, tuple[int, int]]]):
-    def __init__(self, images: Sequence[tuple[str, Path]], preprocess: Preprocess) -> None:
+    def __init__(self, images: Sequence[Job], preprocess: Preprocess) -> None:
         self._images, self._preprocess = images, preprocess
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, row: int) -> tuple[int, torch.Tensor | None, Geometry, tuple[int, int]]:
+        path, lungs, _ = self._images[row]
         try:
-            grey = read_grey(self._images[row][0]).image
-        except UnreadableImageError:
+            grey = read_grey(path).image
+            known = read_mask(lungs, grey.shape) if lungs and self._preprocess.needs_mask else None
+            image, geometry = self._preprocess(grey, known)
+        except DataError:
             return row, None, Geometry((0, 0, 1, 1), (1, 1), (0, 0), 1), (1, 1)
-        image, geometry = self._preprocess(grey)
         return row, torch.from_numpy(image)[None], geometry, grey.shape
 
 

@@ -97,6 +97,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
     if config.predict and not datamodule.unlabelled():
         raise DataError(f"{config.data.root} has no unlabelled images to predict: leave out predict=true")
+    if config.model.get("loss") is not None and "loss" not in config.model.task:
+        raise ConfigError(f"{config.model.task['_target_']} learns by its network's own losses: leave out loss=")
     gate = earlier_runs.gate(config)
     class_names = list(datamodule.class_names)
     task: Task = _make(config.model.task, class_names=class_names, **(gate.arguments if gate else {}))
@@ -153,7 +155,9 @@ def predict(experiment: Experiment) -> None:
     if isinstance(task, SegmentationTask) and trainer.is_global_zero:
         folder = experiment.folder / "masks_unlabelled"
         folder.mkdir(exist_ok=True)
-        write_masks(task, data.preprocess, [(str(path), folder / f"{path.stem}.png") for path in data.unlabelled()])
+        images = data.rows_of("predict")
+        masks = [folder / f"{image_id}.png" for image_id in images["image_id"]]
+        write_masks(task, data.preprocess, list(zip(images["path"], images["mask"], masks, strict=True)))
 
 
 def _claimed(folder: Path) -> FileLock:

@@ -81,7 +81,7 @@ class Best:
         """Give the best cut-off."""
         merit = points.figures[self.figure]
         if not np.isfinite(merit).any():
-            return Choice(0.5, math.nan)
+            return _nothing_to_fit(self.figure)
         best = np.nanmax(merit)
         return Choice(float(points.cuts[np.flatnonzero(merit >= best - 1e-12)[-1]]), float(best))
 
@@ -101,9 +101,16 @@ class TargetSensitivity:
         """Give the highest cut-off whose sensitivity reaches the target, or comes nearest to it."""
         sensitivity = points.figures[self.figure]
         if not np.isfinite(sensitivity).any():
-            return Choice(0.5, math.nan)
+            return _nothing_to_fit(self.figure)
         reached = sensitivity >= min(self.target, np.nanmax(sensitivity)) - 1e-9
         return Choice(float(points.cuts[np.argmax(reached)]), float(sensitivity.max()))
+
+
+def _nothing_to_fit(figure: str) -> Choice:
+    log.warning(
+        "threshold: %s is undefined on validation, which holds one class alone or no finding: 0.5 is used", figure
+    )
+    return Choice(0.5, math.nan)
 
 
 def check(policy: ThresholdPolicy, known: frozenset[str]) -> None:
@@ -122,11 +129,10 @@ def binary_points(scores: Scores, labels: Labels) -> OperatingPoints:
     """Every cut-off that decides (N,) scores in [0, 1] differently, and how (N,) labels {0, 1} fare there.
 
     A cut-off lies halfway between a score and the next lower one, so that scores which differ in their last
-    digits on another machine fall on the same side. Empty, with a warning, where a class has no image.
+    digits on another machine fall on the same side. Empty where a class has no image.
     """
     positives = int(labels.sum())
     if positives in (0, len(labels)):
-        log.warning("threshold: validation holds one class alone, so no cut-off can be fitted: 0.5 is used")
         return OperatingPoints(np.empty(0), {name: np.empty(0) for name in BINARY_FIGURES})
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
@@ -148,6 +154,7 @@ def counted_points(
             "specificity": specificity,
             "precision": true_positives / (true_positives + false_positives),
             "youden": sensitivity + specificity - 1,
-            "f1": 2 * true_positives / (positives + true_positives + false_positives),
+            # Without a positive it is 0 wherever anything is called positive, and says nothing of the cut-off.
+            "f1": 2 * true_positives / (positives + true_positives + false_positives) + (0 if positives else np.nan),
         }
     return OperatingPoints(cuts, figures)

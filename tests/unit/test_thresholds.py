@@ -14,6 +14,7 @@ from pulmo.thresholds import (
     ThresholdPolicy,
     binary_points,
     check,
+    counted_points,
 )
 
 # Falling scores and labels: + + - + - + - -
@@ -97,3 +98,9 @@ def test_check__a_figure_that_the_task_has_not_is_refused_with_those_that_it_has
     check(Fixed(0.5), frozenset())
     with pytest.raises(ConfigError, match=r"figure=youden.*f1, rsna_score"):
         check(Best("youden"), frozenset({"f1", "rsna_score"}))
+
+
+def test_f1__without_a_positive_is_undefined_rather_than_zero() -> None:
+    points = counted_points(np.array([0.9, 0.1]), np.array([0, 0]), np.array([0, 3]), 0, 3)
+    assert np.isnan(points.figures["f1"]).all()
+    assert Best("f1").fit(points).cut_off == 0.5

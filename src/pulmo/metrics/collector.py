@@ -12,7 +12,7 @@ from pulmo.types import Predictions
 
 
 class PredictionCollector(Metric):
-    """Keeps what a task says of each image; `compute` gives that of all processes, in the table's order.
+    """Keeps what a task says of each image; `gathered` gives that of all processes, in the table's order.
 
     Figures are then computed once, on all images, so neither the number of processes nor an uneven last
     batch changes them.
@@ -39,17 +39,27 @@ class PredictionCollector(Metric):
             counts = torch.tensor([len(part) for part in of_image], device=self.device)
             getattr(self, _count(name)).append(counts)
 
-    def compute(self) -> Predictions:
+    def gathered(self) -> Predictions:
         """All images, ascending by row, on the CPU."""
+        whole: _Whole = self.compute()
+        return whole.predictions
+
+    def compute(self) -> "_Whole":
+        """As `gathered`, wrapped: torchmetrics would take the axis off tensors of a single image."""
         order = self._all("row").argsort()
         results: dict[str, Any] = {name: self._all(name)[order] for name in self.columns}
         for name in self.lists:
             of_image = torch.split(self._all(name), self._all(_count(name)).tolist())
             results[name] = [of_image[position] for position in order.tolist()]
-        return cast(Predictions, results)
+        return _Whole(cast(Predictions, results))
 
     def _all(self, name: str) -> Tensor:
         return dim_zero_cat(cast(list[Tensor], getattr(self, name))).cpu()
+
+
+class _Whole:
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
 
 
 def _count(name: str) -> str:

@@ -62,7 +62,7 @@ def write_figures(
         if "dice" not in table or table["label"].nunique() == 2:  # every image has lungs: nothing to tell apart
             drawings |= _of_images(split, table, thresholds, class_names, title)
         if "true_boxes" in table:
-            boxes = _read(run_dir / f"boxes_{split}.csv", pd.read_csv)
+            boxes = _read(run_dir / f"boxes_{split}.csv", partial(pd.read_csv, usecols=["score", "true_positive"]))
             if boxes is not None:
                 froc[title] = _froc(boxes, table)
     if froc:

@@ -154,7 +154,7 @@ class Task(LightningModule, ABC):
         return 0.5 if self.threshold is None else self.threshold
 
     def _gathered(self, split: str) -> Predictions:
-        predictions = self.predictions[split] = self.collected.compute()
+        predictions = self.predictions[split] = self.collected.gathered()
         self.collected.reset()
         return predictions
 

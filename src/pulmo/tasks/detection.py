@@ -29,7 +29,7 @@ class DetectionTask(Task):
 
     net          partial: called without arguments; images and true boxes in, losses or (D, 5) boxes out
     nms_ious     of two boxes that overlap more than this, the weaker is dropped; of several the one is taken at which
-                 the threshold's figure is best on validation
+                 the threshold's figure is best on validation; with a fixed threshold, the first
     box_scale    factor on each box's sides about its centre: the challenge's first wins with 0.875 (RSNA 2018), since
                  its boxes are the intersection of what several readers drew
     gate         a trained classifier: images that it calls negative, at its own threshold, keep no boxes;
@@ -105,6 +105,8 @@ class DetectionTask(Task):
     def operating_points(self, predictions: Predictions) -> OperatingPoints:
         """RSNA score at every cut-off; sensitivity, precision and F1 of boxes at IoU above 0.4."""
         scored, truths = _scored(predictions["boxes"]), predictions["true_boxes"]
+        if not (sum(map(len, predictions["boxes"])) and sum(map(len, truths))):
+            return OperatingPoints(np.empty(0), {name: np.empty(0) for name in self.fitted_figures})
         cuts, rsna = rsna_curve(scored, truths)
         curve = box_curve(scored, truths)
         tp, fp = curve.true_positives, curve.false_positives

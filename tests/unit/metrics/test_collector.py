@@ -7,7 +7,7 @@ def test_collector__gives_the_order_of_the_table_whatever_the_batches() -> None:
     collector = PredictionCollector(["logits", "label"])
     collector.update(row=torch.tensor([2, 0]), logits=torch.tensor([[2.0], [0.0]]), label=torch.tensor([1, 0]))
     collector.update(row=torch.tensor([1]), logits=torch.tensor([[1.0]]), label=torch.tensor([1]))
-    predictions = collector.compute()
+    predictions = collector.gathered()
     assert predictions["row"].tolist() == [0, 1, 2]
     assert predictions["logits"][:, 0].tolist() == [0.0, 1.0, 2.0]
     assert predictions["label"].tolist() == [0, 1, 1]
@@ -17,7 +17,7 @@ def test_collector__lists_stay_with_their_image_empty_ones_too() -> None:
     collector = PredictionCollector([], {"boxes": 4})
     collector.update(row=torch.tensor([3, 1]), boxes=[torch.full((2, 4), 3.0), torch.zeros((0, 4))])
     collector.update(row=torch.tensor([0, 2]), boxes=[torch.full((1, 4), 0.0), torch.full((3, 4), 2.0)])
-    boxes = collector.compute()["boxes"]
+    boxes = collector.gathered()["boxes"]
     assert [part.shape for part in boxes] == [(1, 4), (0, 4), (3, 4), (2, 4)]
     assert all((part == row).all() for row, part in enumerate(boxes))
 
@@ -32,6 +32,17 @@ def test_collector__merged_from_two_processes_is_that_of_one() -> None:
 
     one, part = filled([0, 1, 2, 3, 4]), filled([0, 2, 4])
     part.merge_state(filled([1, 3]))
-    both, whole = part.compute(), one.compute()
+    both, whole = part.gathered(), one.gathered()
     assert torch.equal(both["score"], whole["score"])
     assert all(torch.equal(a, b) for a, b in zip(both["boxes"], whole["boxes"], strict=True))
+
+
+def test_collector__a_single_image_keeps_its_axes() -> None:
+    collector = PredictionCollector(["score", "logits"], {"boxes": 5})
+    collector.update(
+        row=torch.tensor([0]), score=torch.tensor([0.5]), logits=torch.ones(1, 1), boxes=[torch.ones(1, 5)]
+    )
+    predictions = collector.gathered()
+    assert predictions["row"].shape == predictions["score"].shape == (1,)
+    assert predictions["logits"].shape == (1, 1)
+    assert predictions["boxes"][0].shape == (1, 5)

@@ -51,4 +51,4 @@ def seen(module: DetectionTask, *truths: list[list[int]]) -> Predictions:
     module.collected.reset()
     with torch.no_grad():
         module.evaluate(batch(*truths))
-    return module.collected.compute()
+    return module.collected.gathered()

@@ -46,7 +46,7 @@ def test_fit__where_nothing_can_be_fitted_is_a_half_and_the_first_overlap_whatev
     assert (module.nms_iou, module.threshold) == (0.5, pytest.approx(0.4))
     module.collected.reset()
     module.evaluate(batch([], [], first=1))  # neither true nor predicted boxes
-    module.fit_operating_point(module.collected.compute())
+    module.fit_operating_point(module.collected.gathered())
     assert (module.nms_iou, module.threshold) == (0.1, 0.5)
 
 

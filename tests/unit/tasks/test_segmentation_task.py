@@ -76,7 +76,7 @@ def seen(module: SegmentationTask, *batches: Batch) -> Predictions:
     with torch.no_grad():
         for part in batches:
             module.evaluate(part)
-    return module.collected.compute()
+    return module.collected.gathered()
 
 
 @pytest.mark.parametrize("batches", [[batch(A, B, C)], [batch(A, B), batch(C, first=2)]])

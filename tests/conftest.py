@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
@@ -26,23 +29,49 @@ SMALL = ["model=custom_cnn", "model.input.size=32", "data.batch_size=8", "data.n
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `rsna`, `kermany` + `kermany_masks`, `padchest` and `folder`, shared by all workers."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that all of xdist's workers share."""
     base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "phantoms"
-    with FileLock(f"{root}.lock"):
-        if not (root / "written").exists():
-            write_rsna(root / "rsna", images=40, size=96)
-            write_kermany(root / "kermany", masks=root / "kermany_masks", images=60, size=96)
-            write_padchest(root / "padchest", images=40, size=96)
-            write_folder(root / "folder", images=30, size=64)
-            (root / "written").touch()
-    return root
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Let the first worker that comes along `make` the folder; the others wait for it, and find it made."""
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.made").exists():
+            make(folder)
+            Path(f"{folder}.made").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(shared: Path) -> Path:
+    """Folder with `rsna`, `kermany` + `kermany_masks`, `padchest` and `folder`."""
+
+    def write(root: Path) -> None:
+        write_rsna(root / "rsna", images=40, size=96)
+        write_kermany(root / "kermany", masks=root / "kermany_masks", images=60, size=96)
+        write_padchest(root / "padchest", images=40, size=96)
+        write_folder(root / "folder", images=30, size=64)
+
+    return once(shared / "phantoms", write)
 
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+def compose_in(folder: Path, *overrides: str) -> DictConfig:
+    """Compose the configuration as Hydra would for a run in `folder`."""
+    output = f"hydra.runtime.output_dir={folder}"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [*overrides, output], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+        config.run_dir = str(folder)
+    return config
 
 
 @pytest.fixture
@@ -52,14 +81,7 @@ def composed(phantoms: Path, cache_dir: Path, tmp_path: Path) -> Callable[..., D
     def compose_for(*overrides: str, folder: Path | None = None, data: str | None = "rsna") -> DictConfig:
         places = [f"data={data}", f"data.root={phantoms / data}"] if data else []
         places.append(f"data.cache_dir={cache_dir}")
-        output = f"hydra.runtime.output_dir={folder or tmp_path / 'run'}"
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", [*places, *overrides, output], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
-            config.run_dir = str(folder or tmp_path / "run")
-        return config
+        return compose_in(folder or tmp_path / "run", *places, *overrides)
 
     return compose_for
 
@@ -79,3 +101,20 @@ def train(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., 
 def figures_of(folder: Path) -> dict[str, Any]:
     """Contents of metrics.json."""
     return dict(json.loads((folder / "metrics.json").read_text()))
+
+
+def boxes_of(root: Path) -> dict[str, npt.NDArray[np.float64]]:
+    """Image id → (N, 4) true boxes, xyxy in pixels of the file, as an RSNA folder's csv has them."""
+    table = pd.read_csv(root / "stage_2_train_labels.csv")
+    found = {}
+    for image_id, rows in table.groupby("patientId"):
+        x, y, width, height = rows.loc[rows["Target"] == 1, ["x", "y", "width", "height"]].to_numpy(float).T
+        found[str(image_id)] = np.stack([x, y, x + width, y + height], axis=1)
+    return found
+
+
+def ious(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Intersection over union of an xyxy box with each of (N, 4)."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = sides.clip(0).prod(axis=1)
+    return shared / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared)

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,6 @@ UNEXT = ["model=unext", "model.net.widths=[8,8,16,16,16]", "model.optimizer.lr=1
 OPACITY = ["data.val_fraction=0.2", "data.test_fraction=0.25", "augment=none"]
 CLASSIFIER = ["model=custom_cnn", "model.input.size=32", *SMALL[1:], "trainer.max_epochs=1"]
 
-Masks = Mapping[str, npt.NDArray[np.uint8]]
 Composed = Callable[..., DictConfig]
 
 
@@ -76,7 +75,6 @@ def test_unext__learns_opacities(opacities: Path, composed: Composed, tmp_path: 
     [
         pytest.param(["model=unet", "model.net.widths=[4,8,8,16,16]", "model.optimizer.lr=1e-2"], id="unet"),
         pytest.param(["model=smp", "model.optimizer.lr=1e-3"], id="smp"),
-        pytest.param(["model=smp", "model.net.architecture=FPN", "model.optimizer.lr=1e-3"], id="smp-fpn"),
         pytest.param(["model=unet_resnet50", "model.optimizer.lr=1e-3"], id="unet_resnet50"),
     ],
 )
@@ -337,10 +335,15 @@ def test_mask_source__unlabelled_images_get_masks_too(
     source = ["preprocess=lung_crop", f"preprocess.mask={lungs}", "predict=true"]
     experiment = run.build(composed(*model, *source, folder=folder), folder)
     run.predict(experiment)
-    shown = experiment.datamodule.geometry_of("predict", 0)
-    x1, y1, x2, y2 = shown.crop
-    assert (x2 - x1) * (y2 - y1) < FILE**2, "cropped"
-    assert pd.read_csv(folder / "predictions_unlabelled.csv")["score"].between(0, 1).all()
+    table = pd.read_csv(folder / "predictions_unlabelled.csv")
+    assert table["score"].between(0, 1).all()
+    for row, image_id in enumerate(table["image_id"]):
+        x1, y1, x2, y2 = experiment.datamodule.geometry_of("predict", row).crop
+        assert (x2 - x1) * (y2 - y1) < FILE**2, "cropped"
+        if model is UNEXT:
+            drawn = _read_mask(folder / "masks_unlabelled" / f"{image_id}.png")
+            assert drawn.shape == (FILE, FILE)
+            assert drawn.sum() == drawn[y1:y2, x1:x2].sum() > 0, "nothing outside the crop"
 
 
 def _classified(source: Path, phantoms: Path, folder: Path, cache: Path, *more: str) -> run.Experiment:
@@ -356,30 +359,30 @@ def _classified(source: Path, phantoms: Path, folder: Path, cache: Path, *more: 
 # Hardly possible data
 
 
-@pytest.mark.parametrize("empty", ["val", "test"])
-def test_split_without_opacity__has_null_figures_and_the_others_stay(
-    empty: str, composed: Composed, phantoms: Path, tmp_path: Path
+UNDEFINED = {"dice", "iou", "pixel_sensitivity", "auroc", "sensitivity", "box_sensitivity", "froc_score", "map_50"}
+
+
+def test_split_without_opacity__has_null_figures_and_the_other_stays(
+    composed: Composed, phantoms: Path, tmp_path: Path
 ) -> None:
-    split = _without_opacity(phantoms / "rsna", empty)
-    split.to_csv(tmp_path / "split.csv", index=False)
+    _without_opacity(phantoms / "rsna", "test").to_csv(tmp_path / "split.csv", index=False)
     overrides = [*UNEXT, f"data.split={tmp_path / 'split.csv'}", "trainer.max_epochs=1"]
     folder = tmp_path / "run"
     run.train(composed(*overrides, folder=folder), folder, overrides)
-    figures, other = figures_of(folder), {"val": "test", "test": "val"}[empty]
-    undefined = {"dice", "iou", "pixel_sensitivity", "auroc", "sensitivity", "box_sensitivity", "froc_score", "map_50"}
-    assert {name for name in undefined if figures[f"{empty}/{name}"] is None} == undefined
-    assert not [name for name in undefined if figures[f"{other}/{name}"] is None]
-    assert np.isfinite([figures[f"{empty}/{name}"] for name in ("loss", "dice_with_empty", "pixel_accuracy")]).all()
-    assert not (folder / "figures" / f"overlays_{empty}.png").exists(), "nothing to be good or bad at"
-    assert (folder / "figures" / f"overlays_{other}.png").exists()
+    figures = figures_of(folder)
+    assert {name for name in UNDEFINED if figures[f"test/{name}"] is None} == UNDEFINED
+    assert not [name for name in UNDEFINED if figures[f"val/{name}"] is None]
+    assert all(figures[f"test/{name}"] is not None for name in ("loss", "dice_with_empty", "pixel_accuracy"))
+    assert not (folder / "figures" / "overlays_test.png").exists(), "nothing to be good or bad at"
+    assert (folder / "figures" / "overlays_val.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="F1 is 0 wherever anything is drawn, so the lowest cut-off is taken: 0.0")
 def test_validation_without_opacity__leaves_the_threshold_at_one_half(
     composed: Composed, phantoms: Path, tmp_path: Path
 ) -> None:
     _without_opacity(phantoms / "rsna", "val").to_csv(tmp_path / "split.csv", index=False)
     figures = _untrained(composed(*UNEXT, f"data.split={tmp_path / 'split.csv'}"), tmp_path)
+    assert all(np.isnan(figures[f"val/{name}"]) for name in UNDEFINED)
     assert figures["threshold"] == 0.5
 
 
@@ -424,7 +427,8 @@ def test_resume__cut_off_run_ends_at_the_same_weights(composed: Composed, tmp_pa
         torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (tmp_path / "straight", folder)
     )
     assert resumed["epoch"] == straight["epoch"] == 2
-    assert all(torch.equal(weights, resumed["state_dict"][name]) for name, weights in straight["state_dict"].items())
+    for name, weights in straight["state_dict"].items():
+        assert torch.equal(weights, resumed["state_dict"][name]), name
     assert resumed["pulmo"]["state"] == straight["pulmo"]["state"]
     for name in ("history.csv", "predictions_test.csv", "boxes_test.csv"):
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "straight" / name), pd.read_csv(folder / name))
@@ -435,7 +439,7 @@ def test_resume__cut_off_run_ends_at_the_same_weights(composed: Composed, tmp_pa
 def test_two_processes__give_the_figures_of_one_on_the_same_checkpoint(
     preprocess: str, composed: Composed, lungs: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    overrides = [*UNEXT, "data.val_fraction=0.2", "data.test_fraction=0.3", "trainer.max_epochs=3"]
+    overrides = [*UNEXT, "data.val_fraction=0.25", "data.test_fraction=0.33", "trainer.max_epochs=3"]
     overrides += [f"preprocess={preprocess}", f"preprocess.mask={lungs}", f"data.cache_dir={tmp_path / 'cache'}"]
     two, one = tmp_path / "two", tmp_path / "one"
     command = [sys.executable, TRAIN, *overrides, f"data.root={phantoms / 'rsna'}", f"run_dir={two}"]

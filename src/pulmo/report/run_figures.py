@@ -62,7 +62,7 @@ def write_figures(
         if "dice" not in table or table["label"].nunique() == 2:  # every image has lungs: nothing to tell apart
             drawings |= _of_images(split, table, thresholds, class_names, title)
         if "true_boxes" in table:
-            boxes = _read(run_dir / f"boxes_{split}.csv", partial(pd.read_csv, usecols=["score", "true_positive"]))
+            boxes = _read(run_dir / f"boxes_{split}.csv", _read_boxes)
             if boxes is not None:
                 froc[title] = _froc(boxes, table)
     if froc:
@@ -110,6 +110,10 @@ def _of_masks(split: str, table: pd.DataFrame, title: str) -> dict[str, Callable
         f"dice_{split}": partial(dice_histogram, dice, title),
         f"dice_by_area_{split}": partial(dice_by_area, dice, area, title),
     }
+
+
+def _read_boxes(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, usecols=["score", "true_positive"])
 
 
 def _froc(boxes: pd.DataFrame, images: pd.DataFrame) -> Curve:

@@ -1,5 +1,6 @@
 """A task from its checkpoint alone, and what a checkpoint must hold for that."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def load_task(checkpoint: str | Path) -> Task:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         origin = content["pulmo"]["origin"]
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
         raise PulmoError(f"{checkpoint} is no checkpoint of pulmo ({error})") from error
     task: Task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"])
     task.origin = origin

@@ -20,7 +20,9 @@ from typing_extensions import is_typeddict
 from pulmo.errors import ConfigError
 
 # ${better:val/loss} is "min": which way a figure improves, so that `monitor` and `mode` cannot disagree.
-OmegaConf.register_new_resolver("better", lambda figure: "min" if figure.endswith("loss") else "max", replace=True)
+OmegaConf.register_new_resolver(
+    "better", lambda figure: "min" if figure.endswith("loss") or "/false_" in figure else "max", replace=True
+)
 
 PLAIN = (bool, int, float, str, type(None), list, dict)
 

@@ -3,16 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from pulmo.callbacks.gate import GateSplit
+from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.checkpoint import best_checkpoint, load_task
 from pulmo.errors import ConfigError
 from pulmo.predicted_masks import AutomaticMasks, lung_segmenter
 from pulmo.tasks.classification import ClassificationTask
+from pulmo.transforms.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Gate:
 
     arguments: dict[str, Any]
     plain: dict[str, Any]
-    check: GateSplit
+    check: EarlierSplit
 
 
 def automatic_masks(config: DictConfig, run: Path) -> AutomaticMasks:
@@ -52,10 +53,21 @@ def gate(config: DictConfig) -> Gate | None:
     task = load_task(checkpoint)
     if not isinstance(task, ClassificationTask) or not task.is_binary:
         raise ConfigError(f"model.task.gate={run} is no classifier of two classes: give a run such as model=resnet18")
-    theirs = task.origin["preprocess"]
-    ours = cast(dict[str, Any], OmegaConf.to_container(config.preprocess, resolve=True))
-    if {**theirs, "size": 0} != {**ours, "size": 0}:
-        raise ConfigError(f"model.task.gate={run} was trained with another preprocess: {theirs}")
+    theirs, ours = (_settings(part) for part in (task.origin["preprocess"], config.preprocess))
+    differ = [f"preprocess.{key}={theirs[key]}" for key in theirs if key != "size" and theirs[key] != ours[key]]
+    if differ:
+        raise ConfigError(f"model.task.gate={run} was trained on images prepared otherwise: {', '.join(differ)}")
     rebuilt = {**task.origin["task"], "class_names": task.origin["class_names"]}
     size = {"gate_size": theirs["size"]}
-    return Gate({"gate": task, **size}, {"gate": rebuilt, **size}, GateSplit(Path(run).expanduser()))
+    return Gate(
+        {"gate": task, **size},
+        {"gate": rebuilt, **size},
+        EarlierSplit(Path(run).expanduser(), "model.task.gate", refuse=True),
+    )
+
+
+def _settings(preprocess: Any) -> dict[str, Any]:
+    """What prepared images depend on."""
+    plain = OmegaConf.to_container(preprocess, resolve=True) if OmegaConf.is_config(preprocess) else preprocess
+    made: Preprocess = instantiate(plain)
+    return made.settings

@@ -173,6 +173,7 @@ def _quiet() -> None:
         r".*Checkpoint directory .* exists and is not empty.*",
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*predict returned None.*",
+        r".*no logger configured.*",
         r".*module\(s\) in eval mode at the start of training.*",  # frozen norms, and a detector's gate
         r".*isinstance\(treespec, LeafSpec\).*",
     ):

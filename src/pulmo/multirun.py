@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -14,15 +16,28 @@ log = logging.getLogger(__name__)
 
 
 class CompareRuns(Callback):  # type: ignore[misc]
-    """Prints a table of the sweep's runs and writes it to `comparison.csv` in the sweep's folder."""
+    """Keeps a table of the sweep's runs in `comparison.csv`, after each job, and prints it at the end.
+
+    Hydra ends a sweep at its first failed job without coming to the end: the csv then has the others.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
+        """Add the job."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            _write(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare what was finished."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted((path.parent for path in folder.glob("**/metrics.json")), key=lambda job: (len(job.name), job))
-        table = compared(jobs)
-        if table.empty:
-            return
+        table = _write(folder)
+        if len(table):
+            Console(highlight=False).print(comparison_table(table))
+            print(folder.resolve(), flush=True)
+
+
+def _write(folder: Path) -> pd.DataFrame:
+    jobs = sorted((path.parent for path in folder.glob("**/metrics.json")), key=lambda job: (len(job.name), job))
+    table = compared(jobs)
+    if len(table):
         table.to_csv(folder / "comparison.csv", index=False)
-        Console(highlight=False).print(comparison_table(table))
-        print(folder.resolve(), flush=True)
+    return table

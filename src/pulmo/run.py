@@ -24,6 +24,7 @@ from torch import nn
 
 from pulmo import config as configuration
 from pulmo import earlier_runs, environment
+from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
@@ -93,8 +94,10 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     datamodule: ChestDataModule = _make(config.data, **same_split)
     datamodule.needs = get_class(config.model.task["_target_"]).needs(config.model.task)
     datamodule.check()
+    earlier: list[Callback] = []
     if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
+        earlier.append(EarlierSplit(datamodule.preprocess.mask_run, "preprocess.mask", refuse=False))
     if config.predict and not datamodule.unlabelled():
         raise DataError(f"{config.data.root} has no unlabelled images to predict: leave out predict=true")
     if config.model.get("loss") is not None and "loss" not in config.model.task:
@@ -106,8 +109,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:
         callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
-    if gate:
-        callbacks.append(gate.check)
+    callbacks += earlier if gate is None else [*earlier, gate.check]
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
@@ -137,9 +139,14 @@ def test(experiment: Experiment) -> None:
     trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, WeightAveraging)]  # type: ignore[attr-defined]
     checkpoint = _best(experiment)
     trainer.validate(task, datamodule=data, verbose=False, **checkpoint)
-    trainer.test(task, datamodule=data, verbose=False, **checkpoint)
+    if task.stale:
+        trainer.validate(task, datamodule=data, verbose=False)
+    trainer.test(task, datamodule=data, verbose=False)  # not from the checkpoint: it may hold another threshold
     task.figures |= {"epochs": epochs, "data/prepare_seconds": data.prepare_seconds}
     task.figures["data/identical_across_splits"] = math.nan if data.identical is None else len(data.identical)
+    for split, images in task.predictions.items():
+        task.figures[f"{split}/images"] = len(images["row"])
+    task.figures["data/true_boxes_lost"] = data.boxes_lost
     if checkpoint:
         content = torch.load(checkpoint["ckpt_path"], weights_only=True, map_location="cpu", mmap=True)
         task.figures["best_epoch"] = content["epoch"]
@@ -194,7 +201,8 @@ def finish(experiment: Experiment) -> float | None:
             stages=stages[0] if stages else (),
         )
         drawn |= _draw_cases(experiment)
-        scores = {split: task.image_scores(task.predictions[split]) for split in ("val", "test")}
+        measured = [split for split in ("val", "test") if split in task.predictions]
+        scores = {split: task.image_scores(task.predictions[split]) for split in measured}
         both = {split: pair for split, pair in scores.items() if pair is not None}
         log_results(experiment.trainer.loggers, both, drawn, environment.settings(config), figures)
     checkpoint = config.callbacks.get("checkpoint")

@@ -88,7 +88,7 @@ class Best:
 
 @dataclass(frozen=True)
 class TargetSensitivity:
-    """The highest cut-off that still finds the share `target` of the positives."""
+    """The highest cut-off that still finds the share `target` of the positives; its merit is the precision there."""
 
     target: float
     figure: str = "sensitivity"
@@ -103,7 +103,8 @@ class TargetSensitivity:
         if not np.isfinite(sensitivity).any():
             return _nothing_to_fit(self.figure)
         reached = sensitivity >= min(self.target, np.nanmax(sensitivity)) - 1e-9
-        return Choice(float(points.cuts[np.argmax(reached)]), float(sensitivity.max()))
+        chosen = int(np.argmax(reached))
+        return Choice(float(points.cuts[chosen]), float(points.figures["precision"][chosen]))
 
 
 def _nothing_to_fit(figure: str) -> Choice:

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
 from sklearn.metrics import roc_auc_score
 
 from pulmo import run
@@ -19,6 +17,7 @@ from pulmo.checkpoint import load_task
 from pulmo.data.reading import read_grey
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import boxes_of, compose_in, figures_of, ious, once
+from tests.integration.conftest import LIGHT, fit, untrained
 from tests.integration.test_resume import CutOffAt, CutOffError
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -29,10 +28,6 @@ SMALL = [
 ]
 # Without weights from elsewhere a ResNet-50 begins with large gradients.
 LEARNING = ["trainer.max_epochs=3", "model.optimizer.lr=1.5e-4", "trainer.gradient_clip_val=1.0"]
-# Of 41 million parameters: one file, without the optimizer.
-LIGHT = ["callbacks.last_checkpoint=null", "+callbacks.checkpoint.save_weights_only=true"]
-
-Composed = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="module")
@@ -85,37 +80,21 @@ def _places(root: Path, cache: Path) -> list[str]:
 
 
 def test_faster_rcnn__learns_what_it_is_shown(found: Path, known: Path, tmp_path: Path) -> None:
-    _assert_learnt(found, _untrained("faster_rcnn", known, tmp_path), figures_of(found))
+    before = untrained(compose_in(tmp_path / "run", "model=faster_rcnn", *SMALL, *_places(known, tmp_path)))
+    _assert_learnt(found, before, figures_of(found))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "epochs"), [(1, 4), (2, 5)])
 def test_mask_rcnn__learns_what_it_is_shown(version: int, epochs: int, known: Path, tmp_path: Path) -> None:
-    folder, net = tmp_path / "run", f"model.net.version={version}"
-    overrides = ["model=mask_rcnn", net, *SMALL, *LEARNING, f"trainer.max_epochs={epochs}", *LIGHT]
-    after = _fit(compose_in(folder, *overrides, *_places(known, tmp_path)), folder)
-    _assert_learnt(folder, _untrained("mask_rcnn", known, tmp_path, net), after)
+    folder = tmp_path / "run"
+    overrides = ["model=mask_rcnn", f"model.net.version={version}", *SMALL, *_places(known, tmp_path)]
+    before = untrained(compose_in(tmp_path / "untrained", *overrides))
+    after = fit(compose_in(folder, *overrides, *LEARNING, f"trainer.max_epochs={epochs}", *LIGHT))
+    _assert_learnt(folder, before, after)
     masks = pd.read_csv(folder / "history.csv")["train/loss_mask"]
     assert masks.iloc[-1] < masks.iloc[0]
     shutil.rmtree(folder / "checkpoints")
-
-
-def _untrained(model: str, known: Path, folder: Path, *more: str) -> dict[str, float]:
-    """Figures of a fresh network, its operating point fitted on validation like any."""
-    (folder / "untrained").mkdir()
-    config = compose_in(folder / "untrained", f"model={model}", *more, *SMALL, *_places(known, folder))
-    experiment = run.build(config, folder / "untrained")
-    run.test(experiment)
-    return experiment.task.figures
-
-
-def _fit(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Figures of a trained network; nothing is drawn."""
-    folder.mkdir(exist_ok=True)
-    experiment = run.build(config, folder)
-    run.fit(experiment)
-    run.test(experiment)
-    return experiment.task.figures
 
 
 def _assert_learnt(folder: Path, before: dict[str, float], after: dict[str, float]) -> None:
@@ -253,13 +232,13 @@ def test_resume__cut_off_run_ends_at_the_same_weights(model: str, known: Path, t
     overrides = [f"model={model}", *SMALL, *LEARNING, *_places(known, tmp_path / "cache")]
     overrides += ["trainer.max_epochs=2", "trainer.limit_train_batches=3", "scheduler=cosine", "optimizer=sgd"]
     straight, cut = tmp_path / "straight", tmp_path / "cut"
-    _fit(compose_in(straight, *overrides), straight)
+    fit(compose_in(straight, *overrides))
     cut.mkdir()
     experiment = run.build(compose_in(cut, *overrides), cut)
     experiment.trainer.callbacks.append(CutOffAt(1))  # type: ignore[attr-defined]
     with pytest.raises(CutOffError):
         run.fit(experiment)
-    _fit(compose_in(cut, *overrides, f"resume={cut}/checkpoints/last.ckpt"), cut)
+    fit(compose_in(cut, *overrides, f"resume={cut}/checkpoints/last.ckpt"))
     ends = [torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (straight, cut)]
     assert ends[0]["epoch"] == ends[1]["epoch"] == 1
     for name, weights in ends[0]["state_dict"].items():

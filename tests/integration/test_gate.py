@@ -63,7 +63,7 @@ def test_gate__one_that_learnt_from_images_held_out_here_is_refused(
 ) -> None:
     folder = tmp_path / "other_split"
     config = composed(*DETECTOR, f"model.task.gate={classifier}", "data.split_seed=5", folder=folder)
-    with pytest.raises(DataError, match=r"trained on \d+ patients.*data\.split="):
+    with pytest.raises(DataError, match=r"on \d+ patients.*data\.split="):
         run.train(config, folder, [])
 
 
@@ -71,7 +71,7 @@ def test_gate__one_that_learnt_from_images_held_out_here_is_refused(
     ("overrides", "message"),
     [
         (["model.task.gate=/nowhere"], "no checkpoints/best.ckpt"),
-        (["model.task.gate=CLASSIFIER", "preprocess=clahe"], "another preprocess"),
+        (["model.task.gate=CLASSIFIER", "preprocess=clahe"], "prepared otherwise"),
     ],
 )
 def test_gate__what_is_none_is_refused_before_an_image_is_read(

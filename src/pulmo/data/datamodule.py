@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pulmo.data import cache, left_out, splits
 from pulmo.data.collate import collate
 from pulmo.data.dataset import BoxShape, Draw, EveryImageOnce, RadiographDataset, TrainOrder
-from pulmo.data.lists import masks_for, no_boxes
+from pulmo.data.lists import MaskSource, masks_for, no_boxes
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
 from pulmo.transforms.augment import Augment
@@ -27,13 +27,6 @@ from pulmo.transforms.preprocess import Preprocess
 from pulmo.types import TABLE_COLUMNS, Batch, Split, Target
 
 log = logging.getLogger(__name__)
-
-
-class MaskSource(Protocol):
-    """Gives each row of an index table the path of a lung mask, drawing it where there is none yet."""
-
-    def masks_of(self, table: pd.DataFrame) -> list[str]:
-        """Paths of masks, in the order of the rows."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,6 +72,7 @@ class ChestDataModule(LightningDataModule, ABC):
         self.mask_source: MaskSource | None = None  # instead of the data set's own masks
         self.skipped = left_out.nothing()
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
+        self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
@@ -159,6 +153,8 @@ class ChestDataModule(LightningDataModule, ABC):
             self.identical = splits.identical_across(table, store.digest[table["row_in_store"].to_numpy()])
         self._datasets.update({name: self._dataset(table, store, name) for name in splits.SPLITS})
         self._table = table
+        if "boxes" in self.needs and isinstance(store, cache.Cache):
+            self.boxes_lost = left_out.lost_boxes([self._datasets["val"], self._datasets["test"]])
         empty = [name for name, count in zip(self.class_names, self.class_counts, strict=True) if not count]
         if empty:
             log.warning("no training image of class %s", ", ".join(empty))

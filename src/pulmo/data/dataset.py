@@ -53,6 +53,11 @@ class RadiographDataset(Dataset[Sample]):
         """Give the image's way from its file, and so the way back."""
         return self._store[int(self._rows[row])].geometry
 
+    def boxes_lost(self) -> int:
+        """Count the true boxes that lie outside of what preprocess crops to."""
+        pairs = [(boxes, self.geometry(row)) for row, boxes in enumerate(self._boxes) if len(boxes)]
+        return sum(len(boxes) - len(geometry.boxes(boxes)) for boxes, geometry in pairs)
+
     def __getitem__(self, draw: Draw | int) -> Sample:
         """Give one image and the targets asked for, all moved by the same augmentation."""
         if isinstance(draw, int):  # samplers of others, such as Lightning's for overfit_batches

@@ -1,12 +1,13 @@
 """Images that cannot take part: refused, or left out and listed, as the user chose."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
 
 from pulmo.data import splits
+from pulmo.data.dataset import RadiographDataset
 from pulmo.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -55,3 +56,11 @@ def without_failures(
     table = table.drop(index=failed.index).reset_index(drop=True)
     splits.check(table, table["split"])
     return table, failed[["image_id", "path"]].assign(cause=causes)
+
+
+def lost_boxes(measured: Sequence[RadiographDataset]) -> int:
+    """Count the true boxes outside of what preprocess crops to, with a warning: no figure will see them."""
+    lost = sum(dataset.boxes_lost() for dataset in measured)
+    if lost:
+        log.warning("%d true boxes of validation and test lie outside the crop, so no figure sees them", lost)
+    return lost

@@ -6,13 +6,20 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from pulmo.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+
+
+class MaskSource(Protocol):
+    """Gives each row of an index table the path of a lung mask, drawing it where there is none yet."""
+
+    def masks_of(self, table: pd.DataFrame) -> list[str]:
+        """Paths of masks, in the order of the rows."""
 
 
 def images_below(folder: Path, without: str | None = None) -> list[Path]:

@@ -114,12 +114,12 @@ def froc_score(predictions: Sequence[ScoredBoxes], truths: Sequence[Tensor], iou
 def coco_map(predictions: Sequence[ScoredBoxes], truths: Sequence[Tensor]) -> dict[str, float]:
     """COCO's average precision of one class: `map` (IoU 0.50 to 0.95), `map_50`, `map_75`; NaN without a true box.
 
-    Of each image the 100 highest scores count (cocodataset.org/#detection-eval).
+    The lists are those of all processes. Of each image the 100 highest scores count (cocodataset.org/#detection-eval).
     """
     names = ("map", "map_50", "map_75")
     if not any(map(len, truths)):
         return dict.fromkeys(names, math.nan)
-    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    metric = MeanAveragePrecision(backend="faster_coco_eval", sync_on_compute=False)
     metric.warn_on_many_detections = False
     metric.update(
         [{"boxes": boxes, "scores": scores, "labels": _one_class(boxes)} for boxes, scores in predictions],

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 import torchvision.models.detection as zoo
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase  # of SyncBatchNorm too
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, RPNHead
 from torchvision.models.detection.image_list import ImageList
@@ -118,7 +119,7 @@ class RCNN(nn.Module):
         super().train(mode)
         if self.frozen_norms:
             for module in self.detector.backbone.body.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, _NormBase):
                     module.eval()
         return self
 

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 from rich.table import Table
 
-FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss")
+FIGURES = ("images", "auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss")
 REPEATED = ("seed", "data.fold")
 """Keys that repeat an experiment rather than change it."""
 
@@ -43,12 +43,13 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     Columns: what else differs, `runs`, then each figure's `mean` and `sd`, as a two-level index.
     """
     figures = [name for name in FIGURES if name in table]
-    settings = [name for name in table.columns if name not in (*figures, *REPEATED, "run")]
+    settings = [name for name in table.columns if name not in (*figures, *REPEATED, "run", "images")]
     if not any(name in table for name in REPEATED) or table.empty:
         return pd.DataFrame()
     groups = table.groupby(settings, sort=False) if settings else table.groupby(lambda _: 0)
     summary = groups[figures].agg(["mean", "std"])
     summary.insert(0, ("runs", ""), groups.size())
+    summary = summary[summary[("runs", "")] > 1]
     return summary.rename(columns={"std": "sd"}, level=1)
 
 
@@ -72,4 +73,6 @@ def comparison_table(table: pd.DataFrame) -> Table:
 
 
 def _figure(value: float) -> str:
-    return "undefined" if pd.isna(value) else f"{value:.4f}"
+    return (
+        "undefined" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() and value > 1 else f"{value:.4f}"
+    )

@@ -13,7 +13,7 @@ from pulmo.report.summary import AT_THRESHOLD, RANKING
 
 def log_results(
     loggers: Sequence[Logger],
-    image_scores: Mapping[str, tuple[Tensor, Tensor]],
+    image_scores: Mapping[Any, tuple[Tensor, Tensor]],
     figures: Mapping[str, Figure],
     settings: Mapping[str, Any],
     results: Mapping[str, float],

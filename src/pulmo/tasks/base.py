@@ -149,6 +149,11 @@ class Task(LightningModule, ABC):
         self.figures["threshold_is_fitted"] = float(self.policy.figure is not None)
 
     @property
+    def stale(self) -> bool:
+        """Whether what was kept of validation depends on a cut-off that has changed since."""
+        return False
+
+    @property
     def cut_off(self) -> float:
         """Score from which something counts as positive."""
         return 0.5 if self.threshold is None else self.threshold

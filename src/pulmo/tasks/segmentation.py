@@ -64,9 +64,11 @@ class SegmentationTask(Task):
         names = ("no lungs", "lungs") if target == "lungs" else ("no opacity", "opacity")
         lists = {"boxes": 5, "true_boxes": 4} if target == "opacity" else {}
         collected = PredictionCollector(["loss", "histograms", "score"], lists)
-        learning |= {"class_names": names, "report_thresholds": report_thresholds, "collected": collected}
+        at = [on_grid(value) if 0 <= value <= 1 else value for value in report_thresholds]
+        learning |= {"class_names": names, "report_thresholds": at, "collected": collected}
         super().__init__(net=net(outputs=1), **learning)
         self.loss, self.target, self.smallest_area = loss, target, smallest_area
+        self.boxed_at: float | None = None  # cut-off of the boxes that were kept last
         self.train_dice = BinaryF1Score()
 
     @classmethod
@@ -104,6 +106,7 @@ class SegmentationTask(Task):
             "score": probabilities.amax(dim=(1, 2)),
         }
         if self.target == "opacity":
+            self.boxed_at = self.cut_off
             nothing = torch.zeros((0, 5), device=self.device)
             boxes = [nothing if self._in_fit else self._boxes(part) for part in probabilities]
             kept |= {"boxes": boxes, "true_boxes": batch["boxes"]}
@@ -130,6 +133,11 @@ class SegmentationTask(Task):
         if self.target == "opacity" and not self._in_fit:
             figures |= detection_metrics(predictions["boxes"], predictions["true_boxes"])
         return figures
+
+    @property
+    def stale(self) -> bool:
+        """Whether the boxes lie around masks at another cut-off than the one that was fitted on them."""
+        return self.boxed_at not in (None, self.cut_off)
 
     def image_scores(self, predictions: Predictions) -> tuple[Tensor, Tensor] | None:
         """Highest probabilities against whether there is an opacity."""

@@ -47,6 +47,8 @@ class Preprocess:
                 f"preprocess.mask={self.mask}: no checkpoints/best.ckpt there; give dataset, none, or the folder of a "
                 "run such as model=unet data.target=lungs"
             )
+        if self.mask_run is not None and self.use == "none":
+            raise ConfigError(f"preprocess.mask={self.mask} has no use: choose preprocess=lungs, thorax or lung_crop")
         if not 0 <= self.margin < 1:
             raise ConfigError(f"preprocess.margin={self.margin}: a part of the box's side, 0 to below 1")
 

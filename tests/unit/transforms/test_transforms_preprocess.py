@@ -192,7 +192,7 @@ def test_settings__are_those_of_plain_where_masks_are_off() -> None:
     [
         ({"size": 15}, r"preprocess\.size=15: at least 16"),
         ({"tiles": 0}, r"preprocess\.tiles=0: at least 1"),
-        ({"mask": "unet"}, r"preprocess\.mask=unet: dataset or none"),
+        ({"mask": "unet"}, r"preprocess\.mask=unet: no checkpoints.*dataset, none, or the folder"),
         ({"margin": 1.0}, r"preprocess\.margin=1\.0: a part"),
         ({"margin": -0.1}, r"preprocess\.margin=-0\.1: a part"),
     ],

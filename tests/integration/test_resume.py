@@ -16,7 +16,7 @@ from pytorch_lightning import Callback
 
 from pulmo import launch, run
 from pulmo.errors import ConfigError
-from tests.conftest import SMALL
+from tests.conftest import SMALL, figures_of
 
 STAGES = (
     "finetune=head_then_last",
@@ -156,3 +156,16 @@ def test_resumed__last_is_the_newest_of_the_pair(tmp_path: Path, monkeypatch: py
         os.utime(folder / "checkpoints" / "last.ckpt", (1000 * (age != 1) + age, 1000 * (age != 1) + age))
     assert "newest" in launch.resumed(["resume=last"])[0]
     assert "rsna_vgg16/new'" in launch.resumed(["resume=last", "data=rsna"])[0]
+
+
+def test_resume__a_threshold_chosen_anew_is_the_one_that_the_test_uses(
+    train: Callable[..., Path], composed: Callable[..., DictConfig]
+) -> None:
+    folder = train("threshold=half", "threshold.value=0.9", "trainer.max_epochs=1")
+    last = folder / "checkpoints" / "last.ckpt"
+    overrides = [*SMALL, "threshold=half", "threshold.value=0.1", "trainer.max_epochs=1", f"resume={last}"]
+    run.train(composed(*overrides, folder=folder), folder, [])
+    assert figures_of(folder)["threshold"] == 0.1
+    table = pd.read_csv(folder / "predictions_test.csv")
+    assert (table["prediction"] == (table["score"] >= 0.1)).all()
+    assert table["prediction"].any()

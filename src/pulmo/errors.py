@@ -30,6 +30,10 @@ class UnreadableImageError(DataError):
         return f"{self.path}: {self.cause}" if self.cause else self.path
 
 
+class TrainingError(PulmoError):
+    """Training went wrong in a way that would leave a useless checkpoint."""
+
+
 class WeightsError(PulmoError):
     """Weights could not be had, or are of another network."""
 

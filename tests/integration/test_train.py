@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_sco
 
 from pulmo.checkpoint import load_task
 from pulmo.data.preparing import OnTheFly, Recipe
+from pulmo.errors import TrainingError
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import figures_of
 
@@ -165,3 +166,9 @@ def _scored_again(folder: Path, table: pd.DataFrame) -> np.ndarray:
 
 def _scores(folder: Path) -> pd.Series:
     return pd.read_csv(folder / "predictions_test.csv")["score"]
+
+
+def test_diverged__training_ends_with_a_remedy_before_a_checkpoint_is_written(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no numbers after epoch 1: .*model\.optimizer\.lr"):
+        train("optimizer=sgd", "model.optimizer.lr=1e30", "trainer.max_epochs=3")
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torchmetrics import MeanMetric
 
 from pulmo import thresholds
-from pulmo.errors import ConfigError
+from pulmo.errors import ConfigError, TrainingError
 from pulmo.metrics.collector import PredictionCollector
 from pulmo.tasks.schedules import Plateau, Schedule
 from pulmo.types import Batch, Predictions, Target
@@ -212,11 +212,16 @@ class Task(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **config}}
 
     def on_train_epoch_end(self) -> None:
-        """Step a plateau schedule.
+        """Refuse weights that are no numbers any more, and step a plateau schedule.
 
         Before the checkpoint is written: Lightning would do it afterwards, and a resumed run would then have
         missed the step.
         """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.net.parameters()):
+            raise TrainingError(
+                f"the weights are no numbers after epoch {self.trainer.current_epoch + 1}: give a lower "
+                "model.optimizer.lr, or trainer.gradient_clip_val=1"
+            )
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau) and self.monitor in self.trainer.callback_metrics:
             schedule.step(float(self.trainer.callback_metrics[self.monitor]))

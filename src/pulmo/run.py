@@ -105,6 +105,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     gate = earlier_runs.gate(config)
     class_names = list(datamodule.class_names)
     task: Task = _make(config.model.task, class_names=class_names, **(gate.arguments if gate else {}))
+    task.check_input(config.model.input.channels, config.preprocess.size)
     task.origin = origin(config, class_names, gate.plain if gate else {})
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:

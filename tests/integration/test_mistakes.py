@@ -25,6 +25,8 @@ from tests.conftest import SMALL
         (["model.loss.class_weights=[1,2,3]"], ["3 values for 2 classes"]),
         (["data.root=/nowhere/rsna"], ["no folder /nowhere/rsna", "data.root=FOLDER", "pulmo sample"]),
         (["strategy=gpu"], ["no GPU", "strategy=cpu"]),
+        (["model=unext", "model.input.size=48"], ["multiples of 32", "model.input.size=64"]),
+        (["model=mask_rcnn", "model.input.size=100"], ["model.input.size=100", "multiple of 32"]),
         (["data.folds=5"], ["data.folds=5 needs data.fold between 0 and 4"]),
         (["data.split=nowhere.csv"], ["data.split=nowhere.csv: no such file"]),
         (["preprocess=lungs"], ["images have no lung mask", "data.masks=FOLDER"]),

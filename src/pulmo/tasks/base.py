@@ -80,6 +80,9 @@ class Task(LightningModule, ABC):
         """Network's answer to (B, 1, H, W) uint8 images."""
         return self.net(self.image(image))
 
+    def check_input(self, channels: int, size: int) -> None:
+        """Raise `ConfigError` for images that the network cannot take, before any is read."""
+
     @abstractmethod
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Give the loss."""

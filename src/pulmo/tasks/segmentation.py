@@ -1,5 +1,6 @@
 """A mask for each image: its lungs, or its opacities."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
@@ -75,6 +76,10 @@ class SegmentationTask(Task):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
         """The masks of the target; of opacities also the boxes, to be compared with those around the masks."""
         return frozenset({"lung_mask"}) if settings["target"] == "lungs" else frozenset({"opacity_mask", "boxes"})
+
+    def check_input(self, channels: int, size: int) -> None:
+        """Send an image through a copy of the network that has shapes alone: what halves too often says so."""
+        copy.deepcopy(self.net).to("meta").eval()(torch.zeros(1, channels, size, size, device="meta"))
 
     def masks_of(self, batch: Batch) -> Tensor:
         """The (B, H, W) uint8 masks that are learnt."""

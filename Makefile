@@ -15,17 +15,18 @@ help: ## list the targets
 train: .venv/ready sample ## install, draw the sample where no data is, train, test: make train ARGS="model=vgg16"
 	@$(BIN)/python train.py $(ARGS)
 
+# One thread a process: as many processes as cores would wait for each other's threads, and take 1.7 times as long.
 test: .venv/ready ## install, then the whole suite
-	@$(BIN)/python -m pytest -n auto
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: .venv/ready ## the proofs that take minutes
-	@$(BIN)/python -m pytest -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 test-lowest: ## the suite on the oldest versions that pyproject.toml allows
 	@$(PYTHON) -m venv .venv-lowest
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@VIRTUAL_ENV=.venv-lowest .venv-lowest/bin/uv pip install --quiet --resolution lowest-direct --editable '.[dev]'
-	@.venv-lowest/bin/python -m pytest -n auto
+	@OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto
 
 check: .venv/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

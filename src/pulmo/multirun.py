@@ -1,6 +1,5 @@
 """What follows a multirun (`-m`): its runs side by side."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pulmo.report.comparison import compared, comparison_table
-
-log = logging.getLogger(__name__)
 
 
 class CompareRuns(Callback):  # type: ignore[misc]

@@ -159,7 +159,7 @@ def predict(experiment: Experiment) -> None:
     A segmentation draws their masks too, into `masks_unlabelled/`.
     """
     trainer, task, data = experiment.trainer, experiment.task, experiment.datamodule
-    trainer.predict(task, datamodule=data, return_predictions=False, **_best(experiment))
+    trainer.predict(task, datamodule=data, return_predictions=False)  # by the weights and threshold that were tested
     if isinstance(task, SegmentationTask) and trainer.is_global_zero:
         folder = experiment.folder / "masks_unlabelled"
         folder.mkdir(exist_ok=True)

@@ -30,8 +30,7 @@ class DetectionTask(Task):
     net          partial: called without arguments; images and true boxes in, losses or (D, 5) boxes out
     nms_ious     of two boxes that overlap more than this, the weaker is dropped; of several the one is taken at which
                  the threshold's figure is best on validation; with a fixed threshold, the first
-    box_scale    factor on each box's sides about its centre: the challenge's first wins with 0.875 (RSNA 2018), since
-                 its boxes are the intersection of what several readers drew
+    box_scale    factor on each box's sides about its centre: winners of the RSNA challenge of 2018 took 0.875
     gate         a trained classifier: images that it calls negative, at its own threshold, keep no boxes;
                  `gate_size` is the side of its input in pixels
 

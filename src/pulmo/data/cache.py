@@ -6,11 +6,11 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,12 @@ from pulmo.transforms.geometry import Geometry
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # raise when reading or preprocessing gives other pixels for the same settings
+VERSION = 4  # raise when reading or preprocessing gives other pixels for the same settings
 TODO, DONE, FAILED = 0, 1, 2
+
+Done = tuple[int, dict[str, str], Prepared | None]
+"""Row, its note (see `Cache`), and the image where it is not yet kept."""
+
 UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EEXIST),  # data.cache_dir names a file
@@ -74,6 +78,11 @@ class Cache:
         return Prepared(self.images[row], mask, geometry, self.notes.get(row, {}))
 
     @property
+    def on_disk(self) -> bool:
+        """Whether other processes that open it see what is kept."""
+        return self._folder is not None
+
+    @property
     def failures(self) -> dict[int, str]:
         """Row → cause, for each image that could not be prepared."""
         return {int(row): self.notes[int(row)]["error"] for row in np.flatnonzero(self.state == FAILED)}
@@ -88,14 +97,16 @@ class Cache:
         crop, inner, offset, size = astuple(prepared.geometry)
         self.geometry[row] = [*crop, *inner, *offset, size]
 
-    def mark(self, row: int, note: dict[str, str]) -> None:
-        """Count a row as done, or as failed where `note` has an "error"."""
-        changed = note != self.notes.get(row, {})
-        self.notes[row] = note
+    def mark(self, notes: Mapping[int, dict[str, str]]) -> None:
+        """Count rows as done, or as failed where their note has an "error"."""
+        changed = {row: note for row, note in notes.items() if note != self.notes.get(row, {})}
+        self.notes |= notes
         if self._folder is not None and changed:
             with (self._folder / "notes.jsonl").open("a") as stream:
-                stream.write("\n" + json.dumps({"row": row} | note))  # a cut line stays alone
-        self.state[row] = FAILED if "error" in note else DONE
+                for row, note in changed.items():
+                    stream.write("\n" + json.dumps({"row": row} | note))  # a cut line stays alone
+        for row, note in notes.items():
+            self.state[row] = FAILED if "error" in note else DONE
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
         if self._folder is None:
@@ -118,21 +129,29 @@ class Cache:
         return array
 
 
-class _Worker(Dataset[tuple[int, Prepared | str]]):
-    """Prepares rows in worker processes; a failure comes back as its cause."""
+class _Worker(Dataset[Done]):
+    """Prepares rows in worker processes; a failure comes back as its cause.
 
-    def __init__(self, recipe: Recipe, rows: npt.NDArray[np.intp]) -> None:
-        self._recipe, self._rows = recipe, rows
+    Into files it writes by itself, so that images do not queue up on their way to the first process.
+    """
+
+    def __init__(self, recipe: Recipe, rows: npt.NDArray[np.intp], cache: Cache) -> None:
+        self._recipe, self._rows, self._cache = recipe, rows, cache if cache.on_disk else None
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, position: int) -> tuple[int, Prepared | str]:
+    def __getitem__(self, position: int) -> Done:
         row = int(self._rows[position])
         try:
-            return row, self._recipe.prepare(row)
+            prepared = self._recipe.prepare(row)
         except UnreadableImageError as error:
-            return row, error.cause if error.path == str(self._recipe.table["path"].iat[row]) else str(error)
+            known = error.path == str(self._recipe.table["path"].iat[row])
+            return row, {"error": error.cause if known else str(error)}, None
+        if self._cache is None:
+            return row, prepared.header, prepared
+        self._cache.keep(row, prepared)
+        return row, prepared.header, None
 
 
 def key(recipe: Recipe) -> str:
@@ -202,18 +221,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _fill(cache: Cache, recipe: Recipe, workers: int) -> None:
     rows = np.flatnonzero(cache.state != DONE)
-    loader: DataLoader[tuple[int, Prepared | str]] = DataLoader(
-        _Worker(recipe, rows), batch_size=None, num_workers=min(workers, len(rows) // 8), prefetch_factor=None
+    loader: DataLoader[list[Done]] = DataLoader(
+        cast(Dataset[list[Done]], _Worker(recipe, rows, cache)),  # a loader is typed by what it gives
+        batch_size=min(16, max(1, len(rows) // 64)),
+        collate_fn=list,
+        num_workers=min(workers, len(rows) // 8),
     )
-    for row, prepared in _progress(loader, len(rows)):
-        if isinstance(prepared, str):
-            cache.mark(row, {"error": prepared})
-        else:
-            cache.keep(row, prepared)
-            cache.mark(row, prepared.header)
+    for part in _progress(loader, len(rows)):
+        for row, _, prepared in part:
+            if prepared is not None:
+                cache.keep(row, prepared)
+        cache.mark({row: note for row, note, _ in part})
 
 
-def _progress(loader: DataLoader[Any], total: int) -> Iterator[Any]:
+def _progress(loader: DataLoader[list[Done]], total: int) -> Iterator[list[Done]]:
     columns = (
         TextColumn("preparing images"),
         BarColumn(),
@@ -222,6 +243,6 @@ def _progress(loader: DataLoader[Any], total: int) -> Iterator[Any]:
     )
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("", total=total)
-        for item in loader:
-            yield item
-            progress.advance(task)
+        for part in loader:
+            yield part
+            progress.advance(task, len(part))

@@ -46,12 +46,12 @@ class Recipe:
     def prepare(self, row: int) -> Prepared:
         """Read, mask, crop and resize one image; raises `UnreadableImageError` that names the file."""
         path, mask_path = str(self.table["path"].iat[row]), str(self.table["mask"].iat[row])
-        reading = read_grey(path)
+        reading = read_grey(path, self.preprocess.side)
         lungs = None
         if mask_path and (self.with_masks or self.preprocess.needs_mask):
-            lungs = read_mask(mask_path, reading.image.shape)
+            lungs = read_mask(mask_path, reading.shape)
         try:
-            image, geometry = self.preprocess(reading.image, lungs)
+            image, geometry = self.preprocess(reading.image, lungs, reading.shape)
         except DataError as error:
             raise UnreadableImageError(path, str(error)) from error
         mask = geometry.mask(lungs) if self.with_masks and lungs is not None else None

@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pulmo.data.jpeg import decoded, plain_dicom, shape_of
 from pulmo.errors import UnreadableImageError
 
 Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -25,14 +27,21 @@ MAX_SIDE = 16_384  # larger than any detector: a damaged header, or an attempt t
 
 @dataclass(frozen=True)
 class Reading:
-    """A grey image and what its header says of the patient: any of `sex`, `age` (years), `view`."""
+    """A grey image and what its header says of the patient: any of `sex`, `age` (years), `view`.
+
+    `shape` (H, W) is the file's; the image is smaller where it was read for a smaller side.
+    """
 
     image: Grey
+    shape: tuple[int, int]
     header: dict[str, str] = field(default_factory=dict)
 
 
-def read_grey(path: str | Path) -> Reading:
+def read_grey(path: str | Path, side: int | None = None) -> Reading:
     """Read a DICOM, PNG, JPEG, TIFF or BMP file as `Reading`.
+
+    `side` tells that the whole picture will be averaged to so many pixels: a large grey JPEG is then decoded at a
+    fraction of its size.
 
     DICOM: rescale and VOI LUT applied, MONOCHROME1 inverted, palette and RGB turned to luminance. More than
     8 bits are stretched to the full range of uint16, since the stored range differs by device (12 bits in
@@ -42,18 +51,19 @@ def read_grey(path: str | Path) -> Reading:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
-            start = stream.read(132)
+        data = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(str(path), error.strerror or str(error)) from error
-    if not start:
+    if not data:
         raise UnreadableImageError(str(path), "the file is empty")
-    if start[128:] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}:
-        reading = _read_dicom(path)
+    if data[128:132] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}:
+        reading = _read_plain_dicom(data, side) or _read_dicom(data, path)
     else:
-        reading = Reading(_read_picture(path))
-    if max(reading.image.shape) > MAX_SIDE:
-        raise UnreadableImageError(str(path), f"{_shape(reading.image)} pixels; at most {MAX_SIDE} a side")
+        reading = _read_picture(data, path, side)
+    if max(reading.shape) > MAX_SIDE:
+        raise UnreadableImageError(
+            str(path), f"{reading.shape[1]}×{reading.shape[0]} pixels; at most {MAX_SIDE} a side"
+        )
     return reading
 
 
@@ -68,19 +78,35 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]
     return np.asarray(mask, np.uint8)
 
 
-def _shape(image: npt.NDArray[Any]) -> str:
-    return "×".join(map(str, image.shape[1::-1]))
-
-
 # OpenCV 5 moved it.
 _set_opencv_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
 
 
-def _read_picture(path: Path) -> Grey:
+def _read_plain_dicom(data: bytes, side: int | None) -> Reading | None:
+    """Read by OpenCV what is no more than a grey JPEG: three times as fast, and the same bytes at full scale."""
+    plain = plain_dicom(data)
+    if plain is None or max(plain.shape) > MAX_SIDE:
+        return None
+    image = decoded(plain.jpeg, plain.shape, side)
+    if image is None:
+        return None
+    header = plain.header | ({"age": plain.header["age"].rstrip("Yy").lstrip("0")} if "age" in plain.header else {})
+    return Reading(np.invert(image) if plain.inverted else image, plain.shape, header)
+
+
+def _read_picture(data: bytes, path: Path, side: int | None) -> Reading:
     # OpenCV writes its complaints about damaged files to stderr, once a file; ours names the file.
     _set_opencv_log_level(0)
+    shape = shape_of(data) if side is not None else None
+    if shape is not None and max(shape) <= MAX_SIDE and (smaller := decoded(data, shape, side)) is not None:
+        return Reading(smaller, shape)
+    image = _whole_picture(data, path)
+    return Reading(image, image.shape)
+
+
+def _whole_picture(data: bytes, path: Path) -> Grey:
     try:
-        data = _undamaged(path)
+        data = _undamaged(data, path)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise UnreadableImageError(str(path), "not an image that can be decoded, or cut short")
@@ -91,19 +117,16 @@ def _read_picture(path: Path) -> Grey:
             pixels = np.where(opaque, pixels[..., :-1], 0).astype(pixels.dtype)
         if pixels.ndim == 3:
             pixels = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    except OSError as error:
-        raise UnreadableImageError(str(path), error.strerror or str(error)) from error
     except cv2.error as error:
         raise UnreadableImageError(str(path), f"cannot be decoded ({error.err or error})") from error
     return _full_range(pixels, path)
 
 
-def _undamaged(path: Path) -> bytes:
-    """Give the bytes of a file; raise where a JPEG or PNG lacks its end, or a PNG's checksums fail.
+def _undamaged(data: bytes, path: Path) -> bytes:
+    """Give the bytes that make pixels; raise where a JPEG or PNG lacks its end, or a PNG's checksums fail.
 
     OpenCV fills what is missing with grey and says nothing, while libpng and libjpeg write to stderr.
     """
-    data = path.read_bytes()
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data, path)
     if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data.rstrip(b"\0")[-4096:]:
@@ -142,7 +165,7 @@ def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
     return stretched
 
 
-def _read_dicom(path: Path) -> Reading:
+def _read_dicom(data: bytes, path: Path) -> Reading:
     import pydicom
     from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -153,7 +176,7 @@ def _read_dicom(path: Path) -> Reading:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
+            dataset = pydicom.dcmread(BytesIO(data))
             pixels = _decode(dataset, path)
             photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
             if photometric == "PALETTE COLOR":
@@ -176,7 +199,7 @@ def _read_dicom(path: Path) -> Reading:
     except (NotImplementedError, RuntimeError, ValueError, TypeError, OSError, cv2.error) as error:
         raise UnreadableImageError(str(path), _cause(error)) from error
     image = _full_range(pixels, path)
-    return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, header)
+    return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, image.shape, header)
 
 
 def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:

@@ -73,14 +73,23 @@ class Preprocess:
             settings["mask"] = "dataset"  # a mask is a file either way; which one is told by the file
         return settings
 
+    @property
+    def side(self) -> int | None:
+        """Pixels to which whole pictures are averaged and nothing else; None where each pixel of the file counts."""
+        return None if self.needs_mask or self.clahe is not None else self.size
+
     def __call__(
-        self, image: npt.NDArray[Any], lungs: npt.NDArray[np.uint8] | None = None
+        self,
+        image: npt.NDArray[Any],
+        lungs: npt.NDArray[np.uint8] | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> tuple[npt.NDArray[np.uint8], Geometry]:
         """Give the (size, size) uint8 image, and the geometry that takes masks and boxes along.
 
-        `image` is (H, W) uint8 or uint16, `lungs` (H, W) uint8 {0, 1}. Raises `DataError` for an empty mask.
+        `image` is (H, W) uint8 or uint16, `lungs` (H, W) uint8 {0, 1}. Where `side` allows it the image may have been
+        read smaller; then `shape` (H, W) is the file's. Raises `DataError` for an empty mask.
         """
-        height, width = image.shape
+        height, width = image.shape if shape is None else shape
         crop: Box = (0, 0, width, height)
         if self.clahe is not None:
             # On 8 bits: over 65,536 bins OpenCV's clip limit rounds to nothing, and the picture brightens.

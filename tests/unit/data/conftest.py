@@ -120,10 +120,10 @@ def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[
     record = tmp_path / "reads.txt"
     record.touch()
 
-    def recording(path: str | Path) -> Reading:
+    def recording(path: str | Path, side: int | None) -> Reading:
         with record.open("a") as stream:
             stream.write(Path(path).name + "\n")
-        return read_grey(path)
+        return read_grey(path, side)
 
     monkeypatch.setattr(preparing, "read_grey", recording)
     return lambda: record.read_text().split()

@@ -132,17 +132,17 @@ def test_cache__a_killed_build_goes_on_where_it_ended(
 ) -> None:
     recording = preparing.read_grey
 
-    def hanging(path: str) -> Reading:
+    def hanging(path: str, side: int | None) -> Reading:
         if path.endswith("6.png"):
             (tmp_path / "hangs").touch()
             time.sleep(60)
-        return recording(path)
+        return recording(path, side)
 
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "read_grey", hanging)
         process = FORK.Process(target=cache.on_disk, args=(recipe, 0, tmp_path / "cache"))
         process.start()
-        while not (tmp_path / "hangs").exists():
+        while process.is_alive() and not (tmp_path / "hangs").exists():
             time.sleep(0.01)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
@@ -158,9 +158,9 @@ def test_cache__two_processes_build_it_once(
 ) -> None:
     recording, barrier = preparing.read_grey, FORK.Barrier(2)
 
-    def slow(path: str) -> Reading:
+    def slow(path: str, side: int | None) -> Reading:
         time.sleep(0.02)
-        return recording(path)
+        return recording(path, side)
 
     def build(name: str) -> None:
         barrier.wait()
@@ -180,8 +180,8 @@ def test_cache__two_processes_build_it_once(
 
 
 def test_cache__headers_are_kept(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = Reading(np.zeros((20, 24), np.uint8), {"sex": "F", "age": "48"})
-    monkeypatch.setattr(preparing, "read_grey", lambda path: reading)
+    reading = Reading(np.zeros((20, 24), np.uint8), (20, 24), {"sex": "F", "age": "48"})
+    monkeypatch.setattr(preparing, "read_grey", lambda path, side: reading)
     for _ in range(2):  # built, then opened
         assert cache.on_disk(recipe, 0, tmp_path / "cache")[8].header == {"sex": "F", "age": "48"}
 

@@ -62,10 +62,10 @@ def test_cache__what_failed_is_tried_again(
 ) -> None:
     recording = preparing.read_grey
 
-    def offline(path: str) -> Reading:
+    def offline(path: str, side: int | None) -> Reading:
         if path.endswith("3.png"):
             raise UnreadableImageError(path, "Stale file handle")
-        return recording(path)
+        return recording(path, side)
 
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "read_grey", offline)
@@ -97,7 +97,7 @@ def test_cache__a_line_of_notes_cut_by_a_crash_loses_no_other(recipe: Recipe, tm
         file.write_text(file.read_text()[:-cut])
         again = cache.on_disk(recipe, 0, tmp_path / "cache")
         assert again.failures == {3: cause, 5: cause}
-    again.mark(7, {"sex": "M"})
+    again.mark({7: {"sex": "M"}})
     reopened = Cache(9, SIZE, True, file.parent)
     assert reopened.notes == {3: {"error": cause}, 5: {"error": cause}, 7: {"sex": "M"}}
     assert json.loads(file.read_text().splitlines()[-1]) == {"row": 7, "sex": "M"}

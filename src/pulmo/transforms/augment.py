@@ -30,6 +30,17 @@ class Augment:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Got processor for bboxes")  # none moves them: nothing to warn of
             self._compose = A.Compose(list(transforms), bbox_params=boxes)
+        self._min_visibility = min_visibility
+
+    @property
+    def transforms(self) -> tuple[A.BasicTransform | A.BaseCompose, ...]:
+        """albumentations' transforms, in their order."""
+        return tuple(self._compose.transforms)
+
+    @property
+    def min_visibility(self) -> float:
+        """Of a box, the part that must stay in the picture for it to be kept."""
+        return self._min_visibility
 
     def __call__(
         self,

@@ -1,24 +1,24 @@
 """The LightningDataModule that every data set shares: index, split, cache, loaders."""
 
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pulmo.data import cache, left_out, splits
 from pulmo.data.collate import collate
 from pulmo.data.dataset import BoxShape, Draw, EveryImageOnce, RadiographDataset, TrainOrder
 from pulmo.data.lists import MaskSource, masks_for, no_boxes
+from pulmo.data.loaders import Loader, Loaders, Residence, cores
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
 from pulmo.transforms.augment import Augment
@@ -39,6 +39,8 @@ class ChestDataModule(LightningDataModule, ABC):
     target         the mask that a segmentation learns; the model reads it from here
     split          "auto", "official" or a csv; `folds`, `fold`, `val_fraction`, `test_fraction`: see `splits`
     sampling       "shuffle", or "balanced": each class drawn equally often
+    num_workers    processes that read and augment; None: see `loaders`
+    resident       images lie in the device's memory and are augmented there: "auto" on a GPU that has room for them
     cache          "disk" (in `cache_dir`), "ram" or "off"
     on_error       a file that cannot be read: "raise", or "skip", which leaves it out and says so
     split_seed     of the split alone, so that runs with other seeds are tested on the same images
@@ -59,6 +61,7 @@ class ChestDataModule(LightningDataModule, ABC):
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     batch_size: int = 32
     num_workers: int | None = None
+    resident: Residence = "auto"
     cache: Literal["disk", "ram", "off"] = "disk"
     cache_dir: str = "~/.cache/pulmo"
     on_error: Literal["raise", "skip"] = "raise"
@@ -77,6 +80,7 @@ class ChestDataModule(LightningDataModule, ABC):
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
         self._datasets: dict[str, RadiographDataset] = {}
+        self._made: Loaders | None = None
         if self.batch_size < 1:
             raise ConfigError(f"data.batch_size={self.batch_size}: at least 1")
         for name in ("val_fraction", "test_fraction"):
@@ -185,23 +189,24 @@ class ChestDataModule(LightningDataModule, ABC):
         """Give the way of an image from its file to the network, and back; `row` as in `Batch.row`."""
         return self._datasets[split].geometry(row)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
         dataset = self._datasets["train"]
         rank, world = self._rank_and_world()
         labels = dataset.table["label"].tolist()
         order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, rank=rank, world=world)
-        return self._loader(dataset, order, drop_last=len(order) > 1 and len(order) % self.batch_size == 1)
+        drop_last = len(order) > 1 and len(order) % self.batch_size == 1
+        return self._loaders().loader("train", order, drop_last=drop_last)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         """Each validation image once."""
         return self._evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         """Each test image once."""
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> Loader:
         """Each unlabelled image once, read as it comes: they are seen once, so no cache is built."""
         paths = self.unlabelled()
         if not paths:
@@ -255,8 +260,8 @@ class ChestDataModule(LightningDataModule, ABC):
         if self.cache == "off":
             return OnTheFly(recipe)
         if self.cache == "ram":
-            return cache.in_memory(recipe, _cores())
-        return cache.on_disk(recipe, _cores(), Path(self.cache_dir).expanduser())
+            return cache.in_memory(recipe, cores())
+        return cache.on_disk(recipe, cores(), Path(self.cache_dir).expanduser())
 
     def _dataset(self, table: pd.DataFrame, store: Store, name: str) -> RadiographDataset:
         part = table[table["split"] == name]
@@ -264,24 +269,25 @@ class ChestDataModule(LightningDataModule, ABC):
         augment = self.augment if name == "train" else None
         return RadiographDataset(part.reset_index(drop=True), rows, store, self.needs, augment, self.box_shape)
 
-    def _evaluation_loader(self, split: Split | Literal["predict"]) -> DataLoader[Batch]:
-        dataset = self._datasets[split]
+    def _evaluation_loader(self, split: Split | Literal["predict"]) -> Loader:
         rank, world = self._rank_and_world()
-        return self._loader(dataset, EveryImageOnce(len(dataset), rank=rank, world=world), drop_last=False)
+        order = EveryImageOnce(len(self._datasets[split]), rank=rank, world=world)
+        return self._loaders().loader(split, order, drop_last=False)
 
-    def _loader(self, dataset: RadiographDataset, order: Sampler[Draw], drop_last: bool) -> DataLoader[Batch]:
-        ranks_here = max(1, getattr(self.trainer, "num_devices", 1))
-        workers = self.num_workers if self.num_workers is not None else max(0, min(8, _cores() // ranks_here - 1))
-        return DataLoader(
-            cast(Dataset[Batch], dataset),  # a loader is typed by what it gives
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=workers,
-            collate_fn=collate,
-            drop_last=drop_last,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            persistent_workers=workers > 0,
-        )
+    def _loaders(self) -> Loaders:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if self._made is None or self._made.device != device:
+            self._made = Loaders(
+                self._datasets,
+                self.augment,
+                batch_size=self.batch_size,
+                workers=self.num_workers,
+                residence=self.resident,
+                device=device,
+                ranks=max(1, getattr(self.trainer, "num_devices", 1)),
+                cached=self.cache != "off",
+            )
+        return self._made
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -289,7 +295,3 @@ class ChestDataModule(LightningDataModule, ABC):
 
 def _listed(targets: frozenset[Target]) -> str:
     return ", ".join(sorted(targets))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -49,6 +49,15 @@ class RadiographDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def bytes(self) -> int:
+        """Memory that all images and masks take."""
+        if not len(self):
+            return 0
+        sample = self[Draw(0)]
+        tensors = [sample["image"], *(mask for name, mask in sample.items() if name.endswith("_mask"))]
+        return len(self) * sum(cast(torch.Tensor, tensor).nbytes for tensor in tensors)
+
     def geometry(self, row: int) -> Geometry:
         """Give the image's way from its file, and so the way back."""
         return self._store[int(self._rows[row])].geometry

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from pulmo.data.lists import read_list
 from pulmo.errors import ConfigError, DataError
@@ -105,6 +104,8 @@ def _fold(table: pd.DataFrame, folds: int, fold: int | None, seed: int) -> np.nd
             f"data.folds={folds} does not fit {patients} patients and at most {most} images of a class: "
             f"give 2 to {min(patients, most)}"
         )
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and of folds alone
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(table, table["label"], table["patient_id"]))
     return np.asarray(parts[fold][1])

@@ -5,13 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from pulmo.errors import ConfigError
 from pulmo.losses import ClassificationLoss
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics, scores_of
 from pulmo.metrics.collector import PredictionCollector
-from pulmo.tasks.base import Task
+from pulmo.tasks.base import Task, mean_of_steps
 from pulmo.thresholds import BINARY_FIGURES, OperatingPoints, binary_points
 from pulmo.types import Batch, Predictions, Target
 
@@ -45,7 +44,8 @@ class ClassificationTask(Task):
         learning |= {"class_names": class_names, "report_thresholds": report_thresholds, "collected": collected}
         super().__init__(net=net(outputs=outputs), **learning)
         self.outputs, self.loss = outputs, loss
-        self.train_accuracy = MeanMetric()
+        self.train_accuracy = mean_of_steps()
+        self.recall: Callable[[Batch], Tensor] | None = None  # set while the network before its head is frozen
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
@@ -54,9 +54,9 @@ class ClassificationTask(Task):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch; loss and accuracy (at 0.5) are gathered over the epoch."""
-        logits = self(batch["image"])
+        logits = self.logits(batch)
         loss: Tensor = self.loss(logits, batch["label"])
-        self.train_loss.update(loss.detach(), weight=len(logits))
+        self.train_loss.update(loss.detach().expand(len(logits)))
         self.train_accuracy.update((_decided(logits.detach()) == batch["label"]).float())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
@@ -64,7 +64,12 @@ class ClassificationTask(Task):
 
     def evaluate(self, batch: Batch) -> None:
         """Keep the logits."""
-        self.collected.update(row=batch["row"], logits=self(batch["image"]).float(), label=batch["label"])
+        self.collected.update(row=batch["row"], logits=self.logits(batch).float(), label=batch["label"])
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Network's answer (B, K), from kept features where a callback has some."""
+        answer: Tensor = self(batch["image"]) if self.recall is None else self.recall(batch)
+        return answer
 
     def fit_operating_point(self, predictions: Predictions) -> None:
         """Let the policy choose the cut-off; among several classes the likeliest is taken, without one."""

@@ -20,6 +20,14 @@ from pulmo.types import Batch, Predictions, Target
 NEVER = 2**62  # epochs: Lightning leaves the plateau schedule to us, see `on_train_epoch_end`
 
 
+def mean_of_steps() -> MeanMetric:
+    """A mean over an epoch's images, which does not look at its values: a GPU would be waited for at each step.
+
+    A step's value is given once for each of its images: without a look torchmetrics 1.9 drops weights.
+    """
+    return MeanMetric(nan_strategy="disable")
+
+
 class Task(LightningModule, ABC):
     """A network, how it learns, and how it is measured.
 
@@ -61,7 +69,7 @@ class Task(LightningModule, ABC):
         self.policy = threshold
         self.threshold: float | None = None
         self.report_thresholds = tuple(float(value) for value in report_thresholds)
-        self.collected, self.train_loss = collected, MeanMetric()
+        self.collected, self.train_loss = collected, mean_of_steps()
         # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
         self.learning_rates: Mapping[str, float | None] = {"": None}
         self.stage_epochs: int | None = None
@@ -234,8 +242,13 @@ class Task(LightningModule, ABC):
         schedule = self.lr_schedulers()
         if isinstance(schedule, Plateau):
             schedule.warm(self.trainer.global_step)
-        for group in self.trainer.optimizers[0].param_groups:
-            self.log(f"lr/{group['name']}", float(group["lr"]), on_step=True, on_epoch=False)
+        if self._logs_this_step():  # each value is a copy to the GPU, and waited for
+            for group in self.trainer.optimizers[0].param_groups:
+                self.log(f"lr/{group['name']}", float(group["lr"]), on_step=True, on_epoch=False)
+
+    def _logs_this_step(self) -> bool:
+        loop, every = self.trainer.fit_loop.epoch_loop, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return bool((loop._batches_that_stepped + 1) % every == 0 or loop.batch_progress.is_last_batch)
 
     def _refuse_other_length(self, schedule: object, steps: int) -> None:
         """Raise where a resumed schedule was made for another number of steps: its state would carry it on."""

@@ -16,7 +16,7 @@ from pulmo.metrics.classification import binary_metrics, scores_of
 from pulmo.metrics.collector import PredictionCollector
 from pulmo.metrics.detection import box_curve
 from pulmo.metrics.rsna import rsna_curve, rsna_image_score
-from pulmo.tasks.base import Task
+from pulmo.tasks.base import Task, mean_of_steps
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.thresholds import OperatingPoints
 from pulmo.types import Batch, Predictions, Target
@@ -62,7 +62,7 @@ class DetectionTask(Task):
         self.gate, self.gate_size = gate, gate_size
         if gate is not None:
             gate.requires_grad_(False)
-        self.train_parts = nn.ModuleDict({part: MeanMetric() for part in PARTS})
+        self.train_parts = nn.ModuleDict({part: mean_of_steps() for part in PARTS})
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
@@ -73,11 +73,11 @@ class DetectionTask(Task):
         """Sum of the detector's losses; it and its parts are gathered over the epoch."""
         losses: dict[str, Tensor] = self.net(self.image(batch["image"]), batch["boxes"])
         loss = torch.stack(list(losses.values())).sum()
-        self.train_loss.update(loss.detach(), weight=len(batch["row"]))
+        self.train_loss.update(loss.detach().expand(len(batch["row"])))
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         for part, value in losses.items():
             mean = cast(MeanMetric, self.train_parts[part])
-            mean.update(value.detach(), weight=len(batch["row"]))
+            mean.update(value.detach().expand(len(batch["row"])))
             self.log(f"train/{part}", mean, on_step=False, on_epoch=True)
         return loss
 

@@ -70,7 +70,7 @@ class SegmentationTask(Task):
         super().__init__(net=net(outputs=1), **learning)
         self.loss, self.target, self.smallest_area = loss, target, smallest_area
         self.boxed_at: float | None = None  # cut-off of the boxes that were kept last
-        self.train_dice = BinaryF1Score()
+        self.train_dice = BinaryF1Score(validate_args=False)  # which would wait for a GPU
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
@@ -89,7 +89,7 @@ class SegmentationTask(Task):
         """Loss of one batch; loss and Dice (pooled, at 0.5) are gathered over the epoch."""
         logits, masks = self(batch["image"]).float(), self.masks_of(batch)
         loss: Tensor = self.loss(logits, masks[:, None].float())
-        self.train_loss.update(loss.detach(), weight=len(logits))
+        self.train_loss.update(loss.detach().expand(len(logits)))
         self.train_dice.update(logits.detach()[:, 0].sigmoid().flatten(), masks.flatten())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/dice_pooled", self.train_dice, on_step=False, on_epoch=True)

@@ -25,7 +25,7 @@ from pulmo.phantom.padchest import write_padchest
 from pulmo.phantom.rsna import write_rsna
 
 # A net of a second: 32 pixels, three convolutions.
-SMALL = ["model=custom_cnn", "model.input.size=32", "data.batch_size=8", "data.num_workers=0", "strategy=cpu"]
+SMALL = ["model=custom_cnn", "model.input.size=32", "data.batch_size=8", "strategy=cpu", "trainer.precision=32-true"]
 
 
 @pytest.fixture(scope="session")

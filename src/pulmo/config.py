@@ -24,6 +24,9 @@ OmegaConf.register_new_resolver(
     "better", lambda figure: "min" if figure.endswith("loss") or "/false_" in figure else "max", replace=True
 )
 
+# ${fused_without:${trainer.gradient_clip_val}}: Lightning refuses to clip the gradients of a fused optimizer.
+OmegaConf.register_new_resolver("fused_without", lambda clipping: None if clipping else True, replace=True)
+
 PLAIN = (bool, int, float, str, type(None), list, dict)
 
 
@@ -37,6 +40,7 @@ def check(config: DictConfig) -> None:
     for path, node in _targets(config, ""):
         _check_node(path, node)
     _check_devices(config.trainer)
+    _check_clipping(config)
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
@@ -139,6 +143,16 @@ def _check_devices(trainer: DictConfig) -> None:
     count = len(wanted) if isinstance(wanted, ListConfig) else wanted
     if isinstance(count, int) and count > have:
         raise ConfigError(f"trainer.devices={wanted}: this machine has {have} GPU; choose at most {have}")
+
+
+def _check_clipping(config: DictConfig) -> None:
+    trainer = config.trainer
+    mixed = str(trainer.get("precision")).endswith("mixed")
+    if mixed and trainer.get("gradient_clip_val") and config.model.optimizer.get("fused"):
+        raise ConfigError(
+            f"trainer.gradient_clip_val with trainer.precision={trainer.precision} needs model.optimizer.fused=null: "
+            "Lightning does not clip what a fused optimizer may have scaled"
+        )
 
 
 def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> str:

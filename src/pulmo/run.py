@@ -26,15 +26,12 @@ from pulmo import config as configuration
 from pulmo import earlier_runs, environment
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.callbacks.time_profile import TimeProfile
 from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
+from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
-from pulmo.report.cases import draw_cases
-from pulmo.report.figures import save
-from pulmo.report.run_figures import SPLIT_TITLES, write_figures
-from pulmo.report.summary import print_summary
-from pulmo.report.tensorboard import log_results
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 
@@ -70,6 +67,8 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         _end_other_processes(experiment.trainer)
         raise
     if experiment.trainer.is_global_zero:
+        from pulmo.report.summary import print_summary
+
         print_summary(experiment.task.figures, folder)
         claim.release()
     return monitored
@@ -80,6 +79,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
 
     Raises `ConfigError` or `DataError` for all that can be known to be wrong by now.
     """
+    accelerator = settle(config.trainer)
     OmegaConf.set_readonly(config, True)
     configuration.check(config)
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
@@ -109,11 +109,15 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     task.origin = origin(config, class_names, gate.plain if gate else {})
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
     if config.finetune.stages is not None:
-        callbacks.append(StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True)))  # type: ignore[arg-type]
+        staged = StagedFinetuning(OmegaConf.to_container(config.finetune.stages, resolve=True))  # type: ignore[arg-type]
+        callbacks.insert(0, staged)  # the others find the stage's blocks named
+    if config.strategy.profile:
+        callbacks.append(TimeProfile(folder))
     callbacks += earlier if gate is None else [*earlier, gate.check]
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
+    _make(config.strategy).apply(task, accelerator)
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
     if config.finetune.stages is not None and isinstance(trainer.strategy, DDPStrategy):
@@ -188,6 +192,9 @@ def _best(experiment: Experiment) -> dict[str, Any]:
 
 def finish(experiment: Experiment) -> float | None:
     """Write metrics.json and the figures, fill TensorBoard; give the monitored figure."""
+    from pulmo.report.run_figures import write_figures  # here, for training begins sooner without
+    from pulmo.report.tensorboard import log_results
+
     config, folder, task = experiment.config, experiment.folder, experiment.task
     figures = dict(sorted(task.figures.items()))
     if experiment.trainer.is_global_zero:
@@ -212,6 +219,10 @@ def finish(experiment: Experiment) -> float | None:
 
 def _draw_cases(experiment: Experiment) -> dict[str, Figure]:
     """Save `figures/overlays_val.png` and `figures/overlays_test.png`, of tasks that draw on images."""
+    from pulmo.report.cases import draw_cases
+    from pulmo.report.figures import save
+    from pulmo.report.run_figures import SPLIT_TITLES
+
     task, figures = experiment.task.eval().cpu(), {}
     for split, title in SPLIT_TITLES.items():
         figure = draw_cases(task, experiment.datamodule, split, title)

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from pulmo import config as configuration
-from pulmo import run
+from pulmo import execution, run
 from pulmo.errors import ConfigError
 from pulmo.launch import CONF
 from pulmo.tasks.base import Task
@@ -63,9 +63,12 @@ def test_option__composes_and_fits_the_signatures(
 ) -> None:
     if (group, option) in NO_GPU_HERE:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(execution, "_cuda_has_bf16", lambda: True)
     data = option if group == "data" else data_of(option) if group == "experiment" else "rsna"
     overrides = [] if group == "data" else [f"{group}={option}"]
-    configuration.check(composed(*overrides, data=data))
+    config = composed(*overrides, data=data)
+    execution.settle(config.trainer)
+    configuration.check(config)
 
 
 @pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "experiment"])

@@ -12,7 +12,7 @@ from pulmo import run
 from tests.conftest import compose_in, once
 
 SIZE, FILE = 64, 96  # sides of the network's images and of the RSNA phantoms' files, in pixels
-SMALL = [f"model.input.size={SIZE}", "data.batch_size=4", "data.num_workers=0", "strategy=cpu", "logger=csv"]
+SMALL = [f"model.input.size={SIZE}", "data.batch_size=4", "strategy=cpu", "logger=csv", "trainer.precision=32-true"]
 UNEXT = ["model=unext", "model.net.widths=[8,8,16,16,16]", "model.optimizer.lr=1e-2", *SMALL]
 OPACITY = ["data.val_fraction=0.2", "data.test_fraction=0.25", "augment=none"]
 # Of networks with tens of millions of parameters: one file, without the optimizer.

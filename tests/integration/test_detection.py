@@ -24,7 +24,7 @@ TRAIN = Path(__file__).parents[2] / "train.py"
 WIDTH, HEIGHT = 120, 90  # of the files; the network sees 64 × 64
 SMALL = [
     *("model.input.size=64", "model.net.proposals=[50,20]", "model.net.samples=16", "data.batch_size=4"),
-    *("data.num_workers=0", "strategy=cpu", "logger=csv", "augment=none"),
+    *("data.num_workers=0", "strategy=cpu", "trainer.precision=32-true", "logger=csv", "augment=none"),
 ]
 # Without weights from elsewhere a ResNet-50 begins with large gradients.
 LEARNING = ["trainer.max_epochs=3", "model.optimizer.lr=1.5e-4", "trainer.gradient_clip_val=1.0"]

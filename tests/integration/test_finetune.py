@@ -13,7 +13,7 @@ from torch import Tensor
 from pulmo import run
 from pulmo.errors import ConfigError
 
-RESNET = ["model=resnet18", "model.input.size=32", "data.batch_size=16", "data.num_workers=0", "strategy=cpu"]
+RESNET = ["model=resnet18", "model.input.size=32", "data.batch_size=16", "strategy=cpu", "trainer.precision=32-true"]
 STAGED = ["finetune=head_then_layer4", "finetune.stages.0.epochs=1", "trainer.max_epochs=2"]
 
 

@@ -15,7 +15,7 @@ from pulmo.tasks.detection import DetectionTask
 
 DETECTOR = [
     *("model=faster_rcnn", "model.input.size=64", "model.net.proposals=[50,20]", "model.net.samples=16"),
-    *("data.batch_size=8", "data.num_workers=0", "strategy=cpu", "trainer.max_epochs=1"),
+    *("data.batch_size=8", "data.num_workers=0", "strategy=cpu", "trainer.precision=32-true", "trainer.max_epochs=1"),
 ]
 
 

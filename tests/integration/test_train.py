@@ -1,6 +1,9 @@
 """A run from a data-set folder to a tested checkpoint, and what it leaves behind."""
 
+import gzip
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,3 +175,45 @@ def test_diverged__training_ends_with_a_remedy_before_a_checkpoint_is_written(tr
     with pytest.raises(TrainingError, match=r"no numbers after epoch 1: .*model\.optimizer\.lr"):
         train("optimizer=sgd", "model.optimizer.lr=1e30", "trainer.max_epochs=3")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_profile__tells_where_the_time_went(train: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        folder = train("strategy.profile=true", "trainer.max_epochs=2", "data.batch_size=4")
+    (line,) = [record.message for record in caplog.records if record.message.startswith("time of the training")]
+    shares = {name: float(share) for name, share in re.findall(r"(\w+) (-?[\d.]+)%", line)}
+    assert list(shares) == ["data", "step", "validation", "other"]
+    assert sum(shares.values()) == pytest.approx(100, abs=0.3)
+    assert min(shares.values()) > 0
+    events = json.loads(gzip.decompress((folder / "profile_trace.json.gz").read_bytes()))["traceEvents"]
+    assert any("conv" in event.get("name", "") for event in events)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_compile__gives_the_same_figures_and_a_checkpoint_that_fits_elsewhere(train: Train) -> None:
+    plain = train(TWO_EPOCHS, "augment=none", name="plain")
+    compiled = train(TWO_EPOCHS, "augment=none", "strategy.compile=true", name="compiled")
+    figures, others = figures_of(plain), figures_of(compiled)
+    assert others["val/loss"] == pytest.approx(figures["val/loss"], abs=1e-3)
+    assert others["test/auroc"] == pytest.approx(figures["test/auroc"], abs=0.05)
+    weights = load_task(compiled / "checkpoints" / "best.ckpt").net.state_dict()
+    assert weights.keys() == load_task(plain / "checkpoints" / "best.ckpt").net.state_dict().keys()
+
+
+@pytest.mark.parametrize("model", ["resnet18", "unext_small"])
+def test_bf16__learns_as_float32_does(train: Train, model: str) -> None:
+    target = ["data.target=opacity"] if model.startswith("unext") else []
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        common = [f"model={model}", "augment=none", "trainer.max_epochs=3", "model.optimizer.lr=1e-3", *target]
+        figures = figures_of(train(*common, f"trainer.precision={precision}", name=precision))
+        losses.append(figures["val/loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+
+
+def test_resident__a_run_learns_from_images_in_the_devices_memory(train: Train) -> None:
+    folder = train("data.resident=true", "augment=light", "trainer.max_epochs=15", "model.optimizer.lr=3e-3")
+    history = pd.read_csv(folder / "history.csv")
+    assert history["train/loss"].iloc[-1] < 0.9 * history["train/loss"].iloc[0]
+    assert len(pd.read_csv(folder / "predictions_test.csv")) == figures_of(folder)["test/images"]

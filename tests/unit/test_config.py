@@ -61,3 +61,26 @@ def test_check__more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> Non
     config = OmegaConf.create({"trainer": {"accelerator": "gpu", "devices": 4}})
     with pytest.raises(ConfigError, match=r"trainer\.devices=4: this machine has 2 GPU"):
         configuration.check(config)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused", "refused"),
+    [
+        ("16-mixed", 1.0, True, True),
+        ("bf16-mixed", 1.0, True, True),
+        ("32-true", 1.0, True, False),
+        ("bf16-mixed", None, True, False),
+        ("bf16-mixed", 1.0, None, False),
+    ],
+)
+def test_check__refuses_clipping_where_the_optimizer_unscales_by_itself(
+    precision: str, clip: float | None, fused: bool | None, refused: bool
+) -> None:
+    config = _config()
+    config.trainer.update({"precision": precision, "gradient_clip_val": clip})
+    config.model = {"optimizer": {"fused": fused}}
+    if refused:
+        with pytest.raises(ConfigError, match=r"needs model\.optimizer\.fused=null"):
+            configuration.check(config)
+    else:
+        configuration.check(config)

@@ -6,7 +6,7 @@ ARGS ?= experiment=sample
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow test-lowest check dashboard sample lock clean
+.PHONY: help train test test-slow test-lowest check bench bench-gpu dashboard sample lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,19 @@ check: .venv/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench: .venv-bench/ready sample ## speed beside what people use, into outputs/bench: make bench BENCH="cold --rsna /data/rsna"
+	@.venv-bench/bin/python -m benchmarks $(BENCH)
+
+bench-gpu: .venv-bench/ready sample ## what of it a GPU changes
+	@.venv-bench/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "no GPU that torch can see")'
+	@.venv-bench/bin/python -m benchmarks training detection prediction against $(BENCH)
+
+.venv-bench/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
 dashboard: .venv/ready ## TensorBoard on outputs/
 	@$(BIN)/tensorboard --logdir outputs --port $(PORT)
 
@@ -56,4 +69,4 @@ lock: ## pin what is installed now, without addresses
 	@touch $@
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
-	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.jobs import Figures, core_seconds, job, timed
+from benchmarks.jobs import Figures, core_seconds, job, one_core, timed
 
 
 @job
@@ -18,10 +18,12 @@ def epochs_ours(overrides: list[str], steps: int) -> Figures:
 
 
 @job
-def cache_ours(root: str, size: int, extra: list[str]) -> Figures:
-    """DICOMs to the cache by all cores: images in a second, and in a second of one core's time, workers included."""
+def cache_ours(root: str, size: int, extra: list[str], alone: bool) -> Figures:
+    """DICOMs to the cache, on one core `alone` or on all: images in a second, and in a second that a core is busy."""
     from benchmarks import training
 
+    if alone:
+        one_core()
     with tempfile.TemporaryDirectory() as folder:
         places = ["data=rsna", f"data.root={root}", f"data.cache_dir={folder}/cache", f"model.input.size={size}"]
         data = training.data_of(training.compose([*places, *extra], Path(folder)))

@@ -33,8 +33,7 @@ class Loader(Protocol):
 class Loaders:
     """Makes the loader of each of the `datasets`.
 
-    workers      processes that read and augment; None: none where a CPU trains from a cache, since they would take
-                 its cores, else one less than the cores, at most 8
+    workers      processes that read and augment; None: as many as pay, see `_default_workers`
     residence    see `Residence`
     ranks        processes that train on this machine
     cached       whether the data sets need no more reading of files
@@ -86,9 +85,10 @@ class Loaders:
         return not reason
 
     def _default_workers(self, split: str) -> int:
-        if self.device.type == "cpu" and self.cached and split != "predict":
-            return 0
-        return max(0, min(8, cores() // self.ranks - 1))
+        if self.device.type != "cpu":
+            return max(0, min(8, cores() // self.ranks - 1))
+        from_cache = self.cached and split != "predict"
+        return 0 if from_cache else min(8, cores() // self.ranks // 4)  # the network itself wants the cores
 
 
 def cores() -> int:

@@ -90,11 +90,11 @@ def test_resident__is_off_on_the_cpu_and_without_a_cache(folder: Callable[..., F
         assert isinstance(ready(module).train_dataloader(), torch.utils.data.DataLoader)
 
 
-@pytest.mark.parametrize(("cache", "workers"), [("disk", 0), ("off", 3)])
+@pytest.mark.parametrize(("cache", "workers"), [("disk", 0), ("off", 2)])
 def test_workers__are_none_where_a_cpu_trains_from_the_cache(
     folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch, cache: str, workers: int
 ) -> None:
-    monkeypatch.setattr(loaders, "cores", lambda: 4)
+    monkeypatch.setattr(loaders, "cores", lambda: 8)
     loader = ready(folder(cache=cache, num_workers=None)).train_dataloader()
     assert isinstance(loader, torch.utils.data.DataLoader)
     assert loader.num_workers == workers

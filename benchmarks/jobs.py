@@ -49,6 +49,11 @@ def core_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
+def peak_megabytes() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def one_core() -> None:
     """Bind this process to one core, and OpenCV to one thread."""
     import cv2

@@ -13,22 +13,32 @@ import torch
 from benchmarks.jobs import Figures, run_job
 
 Part = dict[str, Any]
-NETWORKS = {"resnet18": 32, "resnet50": 32, "vgg16": 32, "mobilenet_v2": 32, "unet": 4}  # and their batches on a CPU
+# Network → batch and batches an epoch on a CPU, half a minute each.
+NETWORKS = {
+    "resnet18": (32, 50),
+    "resnet50": (32, 20),
+    "vgg16": (16, 20),
+    "mobilenet_v2": (32, 50),
+    "unet_resnet50": (16, 11),
+}
 GPU = torch.cuda.is_available()
 
 
 def training(asked: argparse.Namespace) -> list[Part]:
     """Whole epochs against the network alone, and the network against the usual way's."""
     networks = [name for name in asked.networks.split(",") if name]
-    steps, limits = (20, []) if GPU else (5, ["trainer.limit_train_batches=40", "trainer.limit_val_batches=4"])
-    data = ["data=kermany", f"data.root={asked.kermany}", "callbacks.progress_bar=null"]
+    steps = 20 if GPU else 5
+    data = ["data=kermany", f"data.root={asked.kermany}"]
     ceilings, shares = [], []
     for name in networks:
-        batch = 256 if GPU else NETWORKS.get(name, 16)
+        batch, batches = (256, None) if GPU else NETWORKS.get(name, (16, 20))
         usual = run_job("step_usual", model=name, size=224, batch_size=32 if GPU else batch, steps=steps)
         overrides = [f"model={name}", f"data.batch_size={batch}", "model.input.size=224", "trainer.max_epochs=3"]
-        overrides += ["strategy=gpu", "strategy.compile=true"] if GPU else []
-        ours = run_job("epochs_ours", overrides=[*data, *overrides, *limits], steps=steps)
+        overrides += ["data=rsna", f"data.root={asked.rsna}", "data.target=opacity"] if name.startswith("un") else data
+        short = [f"trainer.limit_train_batches={batches}", "trainer.limit_val_batches=4"]
+        overrides += ["strategy=gpu", "strategy.compile=true"] if GPU else short
+        overrides.append("callbacks.progress_bar=null")
+        ours = run_job("epochs_ours", overrides=overrides, steps=steps)
         base = usual.get("train")
         ceilings += [
             _row(f"{name}, as torch comes", base, baseline=True),
@@ -135,7 +145,12 @@ def prediction(asked: argparse.Namespace) -> list[Part]:
         usual = run_job("predict_usual", root=str(root), size=224, count=200, model="resnet18").get("rate")
         overrides = ["data=rsna", f"data.root={root}", "model=resnet18", f"data.cache_dir={folder}/cache"]
         ours = run_job("predict_ours", overrides=overrides).get("rate")
-    rows = [_row("plain loop", usual, baseline=True), _row("pulmo: predict=true", ours, usual, aim=3.0)]
+        single = run_job("predict_ours", overrides=[*overrides, "data.batch_size=1"]).get("rate")
+    rows = [
+        _row("plain loop, an image at a time", usual, baseline=True),
+        _row("pulmo: predict=true", ours, usual, aim=3.0),
+        _row("pulmo: an image at a time", single, usual),
+    ]
     return [
         _part(
             "Prediction of DICOMs",
@@ -162,19 +177,23 @@ def detection(asked: argparse.Namespace) -> list[Part]:
 
 def growth(asked: argparse.Namespace) -> list[Part]:
     """Seconds at more and more images, and the exponent: 1 is linear."""
-    parts = []
+    parts, memory = [], []
     for what in ("index", "cache", "epoch", "prediction"):
         rows, before = [], None
         for count in (1_000, 10_000, 100_000) if what != "prediction" else (1_000, 10_000):
             with tempfile.TemporaryDirectory() as folder:
                 root = repeated(asked.rsna, Path(folder) / "rsna", count, unlabelled=count * (what == "prediction"))
-                seconds = run_job("growth", what=what, root=str(root)).get("seconds")
+                found = run_job("growth", what=what, root=str(root))
+            seconds = found.get("seconds")
+            if "megabytes" in found:
+                memory.append(_row(f"{count:,} images", found["megabytes"]))
             exponent = None
             if before and seconds:
                 exponent = torch.tensor(seconds / before).log10().item()
             rows.append(_row(f"{count:,} images" + (f", exponent {exponent:.2f}" if exponent else ""), seconds))
             before = seconds
         parts.append(_part(f"Growth: {what}", "s", rows, "32 pixels, a small network", better="lower"))
+    parts.append(_part("Growth: memory of prediction", "MB", memory, "the first process", better="lower"))
     return parts
 
 

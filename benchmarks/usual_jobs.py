@@ -56,7 +56,7 @@ def epoch_usual(way: str, root: str, size: int, batch_size: int, workers: int, e
             "pydicom": lambda: usual.pydicom_loader(root, **settings),
             "monai_persistent": lambda: usual.monai_persistent(root, f"{folder}/monai", **settings),
             "monai_cache": lambda: usual.monai_cache(root, **settings),
-            "xrv": lambda: usual.xrv_rsna(root, engine=extra.get("engine", "cv2"), **settings),
+            "xrv": lambda: usual.xrv_rsna(root, engine=extra.get("engine", "cv2"), scratch=f"{folder}/xrv", **settings),
         }
         if way.startswith("monai"):
             import monai  # noqa: F401 (seconds that are not the loader's)

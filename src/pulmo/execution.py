@@ -32,8 +32,8 @@ class Execution:
     keep_memory: bool = True
     profile: bool = False
 
-    def apply(self, task: Task, accelerator: str) -> None:
-        """Lay out, compile; before the trainer is made."""
+    def apply(self, task: Task, accelerator: str, precision: str) -> None:
+        """Lay out, compile, and tell how the network runs; before the trainer is made."""
         if self.channels_last:
             task.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.compile:
@@ -41,7 +41,7 @@ class Execution:
         cv2.setNumThreads(1)  # its threads and torch's would wait for each other over small images
         kept = accelerator == "cpu" and self.keep_memory and keep_freed_memory()
         parts = {"channels last": self.channels_last, "compiled": self.compile, "memory kept": kept}
-        log.info("on %s: %s", _device(accelerator), ", ".join([name for name, on in parts.items() if on] or ["plain"]))
+        log.info("on %s: %s", _device(accelerator), ", ".join([precision, *(name for name, on in parts.items() if on)]))
 
 
 def settle(trainer: DictConfig) -> str:

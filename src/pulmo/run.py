@@ -117,7 +117,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
-    _make(config.strategy).apply(task, accelerator)
+    _make(config.strategy).apply(task, accelerator, str(config.trainer.precision))
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
     if config.finetune.stages is not None and isinstance(trainer.strategy, DDPStrategy):

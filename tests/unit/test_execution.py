@@ -70,7 +70,7 @@ def test_apply__channels_last_gives_the_same_answer(task: Any) -> None:
     task.eval()
     with torch.no_grad():
         plain = task(images)
-        Execution(keep_memory=False).apply(task, "cpu")
+        Execution(keep_memory=False).apply(task, "cpu", "32-true")
         weights = [module.weight for module in task.net.modules() if isinstance(module, torch.nn.Conv2d)]
         assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
         torch.testing.assert_close(task(images), plain, atol=1e-4, rtol=1e-4)

@@ -92,7 +92,17 @@ def resumed(arguments: list[str]) -> list[str]:
         raise ConfigError(f"resume={values[-1]}: {folder} has no overrides.yaml, so it is no run folder of pulmo")
     rest = [argument for argument in rest if not argument.startswith("run_dir=")]
     kept = [override for override in yaml.safe_load(stored.read_text()) or [] if not _replaced(override, rest)]
+    if not _replaced("trainer.precision", [*kept, *rest]):
+        kept += _settled_precision(folder)
     return [*kept, f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
+
+
+def _settled_precision(folder: Path) -> list[str]:
+    """The precision that the run began with, as an override: "auto" may mean another one on this machine."""
+    config = folder / "config.yaml"
+    stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
+    precision = stored.get("trainer", {}).get("precision")
+    return [] if precision is None else [f"trainer.precision={precision}"]
 
 
 def _checkpoint(value: str, rest: list[str]) -> Path:

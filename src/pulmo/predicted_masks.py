@@ -15,6 +15,7 @@ from filelock import FileLock
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from pulmo.data.cache import VERSION
 from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import ConfigError, DataError
 from pulmo.tasks.base import Task
@@ -110,12 +111,12 @@ class _Images(Dataset[tuple[int, torch.Tensor | None, Geometry, tuple[int, int]]
     def __getitem__(self, row: int) -> tuple[int, torch.Tensor | None, Geometry, tuple[int, int]]:
         path, lungs, _ = self._images[row]
         try:
-            grey = read_grey(path).image
-            known = read_mask(lungs, grey.shape) if lungs and self._preprocess.needs_mask else None
-            image, geometry = self._preprocess(grey, known)
+            reading = read_grey(path, self._preprocess.side)
+            known = read_mask(lungs, reading.shape) if lungs and self._preprocess.needs_mask else None
+            image, geometry = self._preprocess(reading.image, known, reading.shape)
         except DataError:
             return row, None, Geometry((0, 0, 1, 1), (1, 1), (0, 0), 1), (1, 1)
-        return row, torch.from_numpy(image)[None], geometry, grey.shape
+        return row, torch.from_numpy(image)[None], geometry, reading.shape
 
 
 def _write(path: Path, mask: np.ndarray) -> None:
@@ -128,7 +129,7 @@ def _write(path: Path, mask: np.ndarray) -> None:
 def _identity(path: str) -> str:
     try:
         status = os.stat(path)
-        stamp = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+        stamp = f"{VERSION}|{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
     except OSError:
         stamp = path
     return hashlib.sha256(stamp.encode()).hexdigest()[:24]

@@ -119,3 +119,49 @@ def test_features__a_resumed_run_ends_with_the_same_weights(
     head("trainer.max_epochs=1", name="cut")
     resumed = head(f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}", name="cut")
     torch.testing.assert_close(resumed, uncut, atol=1e-6, rtol=1e-5)
+
+
+def test_features__of_averaged_weights_are_not_kept_for_validation(
+    fitted: Callable[..., tuple[Experiment, Count]],
+) -> None:
+    kept, count = fitted("augment=light", "callbacks=ema", name="averaged")
+    images = sum(len(kept.datamodule.rows_of(split)) for split in ("train", "val"))
+    assert all(seen >= images - 1 for seen in count.seen)
+
+
+def test_features__that_take_too_much_are_kept_of_validation_alone(
+    fitted: Callable[..., tuple[Experiment, Count]],
+) -> None:
+    # 512 float32 of 32 images are 64 KiB, of the four of validation alone 8 KiB.
+    kept, count = fitted("callbacks.frozen_features.memory_gib=2e-5", name="kept")
+    train, val = (len(kept.datamodule.rows_of(split)) for split in ("train", "val"))
+    assert (train + val) * 2048 > 2e-5 * 2**30 > val * 2048
+    assert all(train - 1 <= seen <= train for seen in count.seen[1:])
+
+
+@pytest.mark.parametrize("block", ["not called", "norm in the block"])
+def test_features__of_a_block_that_is_not_simple_are_not_kept(
+    fitted: Callable[..., tuple[Experiment, Count]], monkeypatch: pytest.MonkeyPatch, block: str
+) -> None:
+    build = run.build
+
+    def changed(config: DictConfig, folder: Path) -> Experiment:
+        experiment = build(config, folder)
+        net = experiment.task.net
+        old = net.get_submodule("fc")
+        if block == "not called":
+            net.set_submodule("fc", nn.ModuleList([old]))
+            monkeypatch.setattr(type(net), "forward", lambda self, image: self.fc[0](_before_head(self, image)))
+        else:
+            net.set_submodule("fc", nn.Sequential(nn.BatchNorm1d(512), old))
+        return experiment
+
+    monkeypatch.setattr(run, "build", changed)
+    experiment, count = fitted(name="odd")
+    images = sum(len(experiment.datamodule.rows_of(split)) for split in ("train", "val"))
+    assert all(seen >= images - 1 for seen in count.seen)
+
+
+def _before_head(net: Any, image: Tensor) -> Tensor:
+    stem = net.maxpool(net.relu(net.bn1(net.conv1(image))))
+    return torch.flatten(net.avgpool(net.layer4(net.layer3(net.layer2(net.layer1(stem))))), 1)

@@ -49,6 +49,7 @@ class CutOffAt(Callback):
         pytest.param(["optimizer=adamw", "scheduler=one_cycle", *STAGES], id="staged-one-cycle"),
         pytest.param(["scheduler=step", "model.scheduler.warmup_epochs=1", "callbacks=ema"], id="step-ema"),
         pytest.param(["data.sampling=balanced", "model.loss.class_weights=balanced", *STAGES], id="staged-balanced"),
+        pytest.param(["finetune=head", "augment=none", "model.net.dropout=0.5"], id="kept-features"),
     ],
 )
 def test_resume__cut_off_run_ends_at_the_same_weights(
@@ -169,3 +170,29 @@ def test_resume__a_threshold_chosen_anew_is_the_one_that_the_test_uses(
     table = pd.read_csv(folder / "predictions_test.csv")
     assert (table["prediction"] == (table["score"] >= 0.1)).all()
     assert table["prediction"].any()
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"),
+    [([], ["trainer.precision=32-true"]), (["trainer.precision=bf16-mixed"], ["trainer.precision=bf16-mixed"])],
+)
+def test_resumed__keeps_the_precision_that_the_run_was_given(
+    tmp_path: Path, given: list[str], precision: list[str]
+) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "overrides.yaml").write_text("[model=vgg16]")
+    (folder / "config.yaml").write_text("trainer: {precision: 32-true}")  # what "auto" meant on that machine
+    arguments = launch.resumed([f"resume={folder}", *given])
+    assert [argument for argument in arguments if argument.startswith("trainer.precision=")] == precision
+
+
+def test_resume__steps_as_this_run_does_and_not_as_the_cut_off_one(
+    composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    _fit(composed(*SMALL, "trainer.max_epochs=1", "model.optimizer.fused=null", folder=folder), folder)
+    resume = [f"resume={folder}/checkpoints/last.ckpt", "trainer.max_epochs=2"]
+    checkpoint = _fit(composed(*SMALL, *resume, folder=folder), folder)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["fused"] is True

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger(__name__)
 
-TRACED = {"wait": 2, "warmup": 1, "active": 3}  # steps of the first epoch
+TRACED = {"wait": 2, "warmup": 1, "active": 3, "repeat": 1}  # steps of the first epoch
 
 
 class TimeProfile(Callback):

@@ -86,6 +86,8 @@ class ChestDataModule(LightningDataModule, ABC):
         for name in ("val_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: a share above 0, below 1")
+        if self.cache == "off" and self.resident is True:
+            raise ConfigError("data.resident=true keeps prepared images: give data.cache=disk or ram")
         if self.cache == "off" and self.on_error == "skip":
             raise ConfigError("data.on_error=skip must know the files beforehand: give data.cache=disk or ram")
 
@@ -282,7 +284,8 @@ class ChestDataModule(LightningDataModule, ABC):
                 self.augment,
                 batch_size=self.batch_size,
                 workers=self.num_workers,
-                residence=self.resident,
+                # Of a loader of ours Lightning does not take the shuffling when it is to overfit.
+                residence=False if getattr(self.trainer, "overfit_batches", 0) else self.resident,
                 device=device,
                 ranks=max(1, getattr(self.trainer, "num_devices", 1)),
                 cached=self.cache != "off",

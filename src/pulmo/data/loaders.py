@@ -48,6 +48,7 @@ class Loaders:
     ranks: int
     cached: bool
     _residents: dict[str, Resident] = field(default_factory=dict)
+    _no_room: str | None = None
     _told: bool = False
 
     def loader(self, split: str, order: Sampler[Draw], *, drop_last: bool) -> Loader:
@@ -76,7 +77,9 @@ class Loaders:
             return False
         if self.residence == "auto" and self.device.type != "cuda":
             return False
-        reason = why_not([self.datasets[name] for name in ("train", "val", "test")], self.device)
+        if self._no_room is None:  # asked once: later the images themselves take the room
+            self._no_room = why_not([self.datasets[name] for name in ("train", "val", "test")], self.device)
+        reason = self._no_room
         if not reason and split == "train" and self.augment is not None and (names := unsupported(self.augment)):
             reason = f"augment's {', '.join(names)}"
         if reason and not self._told:

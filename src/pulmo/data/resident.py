@@ -31,8 +31,9 @@ class Resident:
                     self._boxes += cast(list[Tensor], values)
                 else:
                     values = cast(Tensor, values)
-                    whole = values.new_empty((len(dataset), *values.shape[1:]), device=device)
-                    self._columns.setdefault(name, whole)[rows.start : rows.stop] = values
+                    if name not in self._columns:
+                        self._columns[name] = values.new_empty((len(dataset), *values.shape[1:]), device=device)
+                    self._columns[name][rows.start : rows.stop] = values
 
     def batch(self, draws: Sequence[Draw], augment: BatchAugment | None) -> Batch:
         """Gather some samples; those whose draw has a seed are augmented."""

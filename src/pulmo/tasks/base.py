@@ -248,7 +248,7 @@ class Task(LightningModule, ABC):
 
     def _logs_this_step(self) -> bool:
         loop, every = self.trainer.fit_loop.epoch_loop, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        return bool((loop._batches_that_stepped + 1) % every == 0 or loop.batch_progress.is_last_batch)
+        return every > 0 and bool((loop._batches_that_stepped + 1) % every == 0 or loop.batch_progress.is_last_batch)
 
     def _refuse_other_length(self, schedule: object, steps: int) -> None:
         """Raise where a resumed schedule was made for another number of steps: its state would carry it on."""
@@ -276,6 +276,10 @@ class Task(LightningModule, ABC):
         own = checkpoint.get("pulmo", {})
         self.restore(own.get("state", {}))
         self.schedule_steps = own.get("steps")
+        fused = getattr(self.optimizer, "keywords", {}).get("fused")
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                group |= {"fused": fused} if "fused" in group else {}  # how this run steps, not how the other did
 
     def log_figures(self, split: str, figures: Mapping[str, float]) -> None:
         """Keep as `split/name`, and log them, so that callbacks can monitor them.

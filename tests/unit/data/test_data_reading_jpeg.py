@@ -7,11 +7,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from pulmo.data import jpeg, reading
 from pulmo.data.reading import read_grey
+from pulmo.errors import UnreadableImageError
 from pulmo.phantom.rsna import write_rsna
 from pulmo.transforms.preprocess import Preprocess
 
@@ -39,7 +41,8 @@ def dicom(radiograph: Grey, write_dicom: Callable[..., Path]) -> Callable[..., P
 
 
 @pytest.mark.parametrize(
-    ("side", "left"), [(None, 512), (256, 512), (129, 512), (128, 256), (100, 200), (64, 128), (32, 64), (8, 16)]
+    ("side", "left"),
+    [(None, 512), (256, 512), (129, 512), (128, 256), (110, 220), (100, 256), (64, 128), (32, 64), (8, 64)],
 )
 def test_decoded__keeps_two_pixels_for_each_of_the_result(radiograph: Grey, side: int | None, left: int) -> None:
     pixels = jpeg.decoded(encoded(radiograph), (512, 512), side)
@@ -128,3 +131,14 @@ def test_shape__is_that_of_grey_jpeg_alone(radiograph: Grey, image: Grey) -> Non
 )
 def test_preprocess__says_where_each_pixel_of_the_file_counts(settings: dict[str, Any], side: int | None) -> None:
     assert Preprocess(size=64, **settings).side == side
+
+
+@pytest.mark.parametrize("tag", ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"])
+def test_plain__what_lacks_its_description_is_left_to_pydicom(dicom: Callable[..., Path], tag: str) -> None:
+    path = dicom()
+    exam = pydicom.dcmread(path)
+    delattr(exam, tag)
+    exam.save_as(path)
+    assert jpeg.plain_dicom(path.read_bytes()) is None
+    with pytest.raises(UnreadableImageError):
+        read_grey(path)

@@ -11,6 +11,7 @@ from tests.unit.data.loading import ready
 from pulmo.data import loaders, resident
 from pulmo.data.folder import Folder
 from pulmo.data.rsna import RSNA
+from pulmo.errors import ConfigError
 from pulmo.transforms.augment import Augment
 
 MOVING = [A.Affine(rotate=(-30, 30), translate_percent=(-0.2, 0.2), p=1), A.RandomBrightnessContrast(p=0.5)]
@@ -86,8 +87,10 @@ def test_resident__falls_back_where_there_is_no_room(
 
 
 def test_resident__is_off_on_the_cpu_and_without_a_cache(folder: Callable[..., Folder]) -> None:
-    for module in (folder(), folder(cache="off", resident=True), folder(resident=False)):
+    for module in (folder(), folder(cache="off"), folder(resident=False)):
         assert isinstance(ready(module).train_dataloader(), torch.utils.data.DataLoader)
+    with pytest.raises(ConfigError, match=r"data\.resident=true keeps prepared images: give data\.cache=disk or ram"):
+        folder(cache="off", resident=True)
 
 
 @pytest.mark.parametrize(("cache", "workers"), [("disk", 0), ("off", 2)])

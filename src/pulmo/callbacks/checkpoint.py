@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
@@ -29,14 +30,21 @@ class Checkpoint(ModelCheckpoint):
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the checkpoint and renames, so that a kill leaves the old one or the new one, whole.
 
-    fsspec, below Lightning, writes to the system's temporary folder; moving from there to another disk is a copy.
+    Lightning puts it together in memory first, and takes four times as long; and fsspec, below it, writes to the
+    system's temporary folder, from where another disk is reached by a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `path`."""
         part = Path(f"{path}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            super().save_checkpoint(checkpoint, part, storage_options)
+            with part.open("wb") as stream:  # a stream, since by a path torch does not say that a disk is full
+                torch.save(checkpoint, stream)
             os.replace(part, path)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # a full disk; torch complains of its file
+                raise error.__context__ from None
+            raise
         finally:
             part.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
 """The same jobs as people write them today, to be timed beside pulmo; each as its users would write it, none crippled.
 
-Workers persist, memory is pinned where there is a GPU, and the augmentation is as strong as `conf/augment/light.yaml`,
-except timm's, which is its own. With `train=False` no loader shuffles or augments. Each has its own scale of greys:
-validate with the loader that trained. `batches` reads all of them, whatever the shape of their items.
+Workers persist, and the augmentation is as strong as `conf/augment/light.yaml`, except timm's, which is its own. With
+`train=False` no loader shuffles or augments. Each has its own greys: validate with the loader that trained.
 """
 
 import math

@@ -102,11 +102,9 @@ class _Memory:
 
     def _with_room(self, image: Tensor) -> dict[Kept, int]:
         """Choose the splits to keep: none where the block is not all that follows, or its input differs by chance."""
-        unsteady = any(
-            isinstance(module, _NormBase) and (module.training or part == "block")
-            for part, net in (("block", self._block), ("net", self._net))
-            for module in net.modules()
-        )
+        inside = set(self._block.modules())
+        norms = [module for module in self._net.modules() if isinstance(module, _NormBase)]
+        unsteady = any(norm.training or norm in inside for norm in norms)
         (answer, once, given), (_, again, _) = self._watched(image, 0), self._watched(image, 1)
         if unsteady or not isinstance(once, Tensor) or not torch.equal(answer, given) or not torch.equal(once, again):
             log.info("features are computed in each epoch: what is frozen does not give the same each time")
@@ -118,7 +116,8 @@ class _Memory:
                 which = " and ".join({"train": "training", "val": "validation"}[split] for split in splits)
                 log.info("frozen features of %s images are computed once: %.0f MiB", which, needed / 2**20)
                 return splits
-        log.info("features are computed in each epoch: they would take %.1f GiB", needed / 2**30)
+        whole = sum(self._splits.values()) * once[0].nbytes
+        log.info("features are computed in each epoch: they would take %.1f GiB", whole / 2**30)
         return {}
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import earlier_runs, environment
+from pulmo import earlier_runs, environment, run_state
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.time_profile import TimeProfile
@@ -32,6 +32,7 @@ from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
+from pulmo.run_state import State
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 
@@ -54,6 +55,7 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     experiment = build(config, folder)
     if experiment.trainer.is_global_zero:
         claim = _claimed(folder)  # held until this process ends, however it ends
+        run_state.write(folder, State.RUNNING)
         environment.write(config, folder, overrides)
         if config.resume:
             log.info("going on from %s", config.resume)
@@ -63,12 +65,16 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         monitored = finish(experiment)
         if config.predict:
             predict(experiment)
-    except PulmoError:
-        _end_other_processes(experiment.trainer)
+    except Exception as error:
+        if experiment.trainer.is_global_zero:
+            run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
+        if isinstance(error, PulmoError):
+            _end_other_processes(experiment.trainer)
         raise
     if experiment.trainer.is_global_zero:
         from pulmo.report.summary import print_summary
 
+        run_state.write(folder, State.FINISHED)
         print_summary(experiment.task.figures, folder)
         claim.release()
     return monitored
@@ -175,7 +181,7 @@ def predict(experiment: Experiment) -> None:
 def _claimed(folder: Path) -> FileLock:
     """Lock the run folder; raise `ConfigError` where another process trains in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / run_state.LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

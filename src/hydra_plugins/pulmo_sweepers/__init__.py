@@ -1,0 +1,1 @@
+"""Hydra looks for its plugins in this package: pulmo's sweepers."""

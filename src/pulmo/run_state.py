@@ -1,0 +1,57 @@
+"""Where a run stands, as its folder tells: for sweeps, which must know what to skip, to go on with and to retry."""
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+FILE, LOCK = "state.json", ".lock"
+
+
+class State(StrEnum):
+    """What has become of a run."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"  # a mistake or a defect; `cause` in state.json says which
+    INTERRUPTED = "interrupted"  # by Ctrl-C, SIGTERM or a scheduler; a checkpoint was saved where there was one to save
+    PRUNED = "pruned"  # ended by a search, since others did better
+    CUT_OFF = "cut off"  # it says that it runs, and no process holds its lock: killed, or the machine went down
+
+
+def write(folder: Path, state: State, cause: str | None = None) -> None:
+    """Note in `state.json` what has become of the run in `folder`, and when; called by one process of a run."""
+    path = folder / FILE
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    began = now if state is State.RUNNING else known.get("began", now)
+    ended = None if state is State.RUNNING else now
+    part = path.with_suffix(".part")  # renamed, so that a reader never sees half of it
+    part.write_text(json.dumps({"state": state, "began": began, "ended": ended, "cause": cause}, indent=2) + "\n")
+    part.replace(path)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The content of `state.json`, `state` as a `State`; an empty dict where no run has begun."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    known: dict[str, Any] = json.loads(path.read_text())
+    known["state"] = State(known["state"])
+    if known["state"] is State.RUNNING and not is_held(folder):
+        known["state"] = State.CUT_OFF
+    return known
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process trains in the folder."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -42,6 +42,23 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def sweep(
+    folder: Annotated[Path | None, typer.Argument(help="Of a multirun; the newest under outputs/multirun.")] = None,
+    watch: Annotated[bool, typer.Option(help="Go on until all jobs have come to an end.")] = False,
+) -> None:
+    """Tell how far the jobs of a sweep have come, and what they have found."""
+    from pulmo.multirun import table
+
+    with _told():
+        place = folder or table.newest_sweep()
+        if watch:
+            table.watch(place)
+        else:
+            table.tell_progress(place)
+        table.tell_result(place)
+
+
+@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write rsna, kermany and padchest.")] = Path("data"),
 ) -> None:

@@ -169,6 +169,9 @@ def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> 
             if marker in text:
                 wrong = text.split(marker)[1].split("'")[0]
                 return f"no {group}={wrong}; {_near(wrong, options)}there are {', '.join(options)}"
+    if "Could not find 'hydra/launcher/" in text:
+        launcher = text.split("Could not find 'hydra/launcher/")[1].split("'")[0]
+        return f"launcher={launcher} needs an extra: pip install 'pulmo[{launcher.split('_')[0]}]'"
     if "Could not override '" in text:
         wrong = text.split("Could not override '")[1].split("'")[0]
         return f"no key or group {wrong!r}; {_near(wrong, [*keys, *groups])}+{wrong}=… adds a new one"

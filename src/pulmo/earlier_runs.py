@@ -1,17 +1,22 @@
-"""What a run takes from the folder of an earlier one: its network, as a source of lung masks or as a gate."""
+"""What a run takes from the folder of an earlier one: its training, or its network as a source of masks or a gate."""
 
 import hashlib
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from pulmo.callbacks.checkpoint import AtomicCheckpoints
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.checkpoint import best_checkpoint, load_task
 from pulmo.errors import ConfigError
 from pulmo.predicted_masks import AutomaticMasks, lung_segmenter
+from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.transforms.preprocess import Preprocess
 
@@ -64,6 +69,59 @@ def gate(config: DictConfig) -> Gate | None:
         {"gate": rebuilt, **size},
         EarlierSplit(Path(run).expanduser(), "model.task.gate", refuse=True),
     )
+
+
+def training_of(config: DictConfig, folder: Path) -> Path:
+    """The run that `trained_in` names, whose training is this run's too.
+
+    Raises `ConfigError` where more differs than the threshold, or the run has no checkpoint.
+    """
+    run = Path(config.trained_in).expanduser()
+    recorded = run / "config.yaml"
+    if best_checkpoint(run) is None or not recorded.is_file():
+        raise ConfigError(f"trained_in={run}: no checkpoints/best.ckpt and config.yaml there; give a finished run")
+    if run.resolve() == folder.resolve():
+        raise ConfigError(f"trained_in={run} is this run's own folder: give another run_dir")
+    theirs, ours = _training_values(OmegaConf.load(recorded)), _training_values(config)
+    differ = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
+    if differ:
+        raise ConfigError(f"trained_in={run} was trained otherwise, see {', '.join(differ[:5])}: train anew")
+    return run
+
+
+def keep_training(task: Task, run: Path, folder: Path) -> None:
+    """Make `folder` whole, as if it had been trained in: the best checkpoint of `run` with the task's own threshold.
+
+    Split and history are copied, what the training took is told as `run` told it.
+    """
+    content = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
+    task.on_save_checkpoint(content)
+    content |= {"optimizer_states": [], "lr_schedulers": []}  # nothing to go on with: that is `run`'s affair
+    AtomicCheckpoints().save_checkpoint(content, folder / "checkpoints" / "best.ckpt")
+    for name in ("split.csv", "history.csv", "skipped.csv", "identical_across_splits.csv"):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    metrics = run / "metrics.json"
+    known = json.loads(metrics.read_text()) if metrics.is_file() else {}
+    task.figures |= {name: known[name] for name in ("epochs", "train/images_per_second") if known.get(name) is not None}
+
+
+def _training_values(config: Any) -> dict[str, Any]:
+    """Dotted keys and values of what training depends on, the run's own folder taken out of its paths."""
+    values: dict[str, Any] = {}
+
+    def walk(node: Any, path: str) -> None:
+        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        if not isinstance(node, (dict, list)):
+            values[path] = node.replace(own, "") if isinstance(node, str) else node
+        for key, child in items:
+            walk(child, f"{path}.{key}" if path else str(key))
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    own = plain["trainer"]["default_root_dir"]  # type: ignore[index, call-overload]
+    walk(plain, "")
+    aside = ("threshold", "model.task.threshold", "run_dir", "resume", "trained_in", "predict", "sweep", "logger")
+    return {key: value for key, value in values.items() if not f"{key}.".startswith(tuple(f"{a}." for a in aside))}
 
 
 def _settings(preprocess: Any) -> dict[str, Any]:

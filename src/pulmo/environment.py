@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGES = (
@@ -20,12 +21,15 @@ PACKAGES = (
     *("pandas", "scikit-learn", "albumentations", "opencv-python-headless", "pydicom", "timm"),
 )
 
+OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep.resume=")
+"""Overrides that say where a run is kept, not what it is."""
+
 
 def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     """Write `config.yaml` (resolved), `overrides.yaml` and `environment.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
-    kept = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "run_dir="))]
+    kept = [override for override in overrides if not override.lstrip("+").startswith(OF_THE_FOLDER)]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
     first = folder / "environment.json"
     path = folder / "environment_resumed.json" if config.resume and first.exists() else first
@@ -40,6 +44,11 @@ def is_phantom(config: DictConfig) -> bool:
 def is_first_process() -> bool:
     """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def in_sweep() -> bool:
+    """Whether this run is a job of a multirun."""
+    return HydraConfig.initialized() and bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _environment(config: DictConfig) -> dict[str, Any]:

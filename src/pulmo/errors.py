@@ -34,6 +34,10 @@ class TrainingError(PulmoError):
     """Training went wrong in a way that would leave a useless checkpoint."""
 
 
+class SweepError(PulmoError):
+    """Some jobs of a sweep failed; each one's cause is in its folder."""
+
+
 class WeightsError(PulmoError):
     """Weights could not be had, or are of another network."""
 

@@ -5,10 +5,11 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pulmo.tasks.base import Task
 
@@ -44,9 +45,10 @@ class Execution:
         log.info("on %s: %s", _device(accelerator), ", ".join([precision, *(name for name, on in parts.items() if on)]))
 
 
-def settle(trainer: DictConfig) -> str:
+def settle(trainer: DictConfig, resumed: Path | None = None) -> str:
     """Put the precision that pays on this machine where `precision` is "auto"; give the accelerator's name.
 
+    A run that is `resumed` in its folder keeps the precision that it began with, whatever pays here.
     bf16-mixed keeps weights and optimizer in float32 and computes convolutions and products in bfloat16. It pays
     where the device has instructions for it: Ampere and newer, or a CPU with AVX512-BF16 or AMX.
     """
@@ -54,6 +56,9 @@ def settle(trainer: DictConfig) -> str:
     if accelerator in ("auto", "gpu"):
         found = (name for name in ("cuda", "mps") if getattr(torch, name).is_available())
         accelerator = next(found, "cpu")
+    recorded = resumed / "config.yaml" if resumed is not None else None
+    if trainer.precision == "auto" and recorded is not None and recorded.is_file():
+        trainer.precision = OmegaConf.load(recorded).trainer.precision
     if trainer.precision == "auto":
         native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(accelerator)
         trainer.precision = "bf16-mixed" if native is not None and native() else "32-true"

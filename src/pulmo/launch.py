@@ -17,9 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from pulmo import run_state
 from pulmo.config import explain
 from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
+from pulmo.run_state import State
+
+log = logging.getLogger(__name__)
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
@@ -32,7 +36,7 @@ def launch() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = resumed(_sweep_resumed(sys.argv[1:]))
         _main()
     except PulmoError as error:
         _end(str(error), error)
@@ -50,17 +54,49 @@ def _main(config: DictConfig) -> float | None:
 
     _quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _job(config, folder)
     try:
         return run.train(config, folder, list(HydraConfig.get().overrides.task))
     except PulmoError as error:
         _remove_if_unused(folder)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # Hydra notes that this job failed, and goes on with the others
         _end(str(error), error)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         _end(f"cannot write to {folder}: {error.strerror}; make room, or give run_dir=FOLDER on another disk", error)
+
+
+def _job(config: DictConfig, folder: Path) -> float | None:
+    """One job of a sweep, from its last checkpoint if it has one; nothing where it is finished.
+
+    A launcher may begin a job twice, such as after preemption. What goes wrong is noted in the job's folder and
+    raised, for the sweep to go on with the others.
+    """
+    from pulmo import run
+    from pulmo.multirun.gpus import IN_TURN, own_gpu
+    from pulmo.multirun.table import tell_begin, tell_progress
+
+    if run_state.read(folder).get("state") in (State.FINISHED, State.PRUNED):
+        return None
+    hydra_config = HydraConfig.get()
+    sweep = Path(hydra_config.sweep.dir)
+    in_turn = hydra_config.launcher["_target_"] == IN_TURN
+    if in_turn:
+        tell_begin(sweep, folder.name)
+    else:  # the sweep's first process tells how they come on
+        own_gpu(sweep, config.trainer)
+    last = folder / "checkpoints" / "last.ckpt"
+    if config.resume is None and last.is_file():
+        config.resume = str(last)
+    try:
+        return run.train(config, folder, list(hydra_config.overrides.task))
+    except Exception as error:
+        log.error("failed: %s", error, exc_info=not isinstance(error, PulmoError))
+        raise
+    finally:
+        if in_turn:
+            tell_progress(sweep)
 
 
 def _end(message: str, error: Exception) -> NoReturn:
@@ -92,17 +128,20 @@ def resumed(arguments: list[str]) -> list[str]:
         raise ConfigError(f"resume={values[-1]}: {folder} has no overrides.yaml, so it is no run folder of pulmo")
     rest = [argument for argument in rest if not argument.startswith("run_dir=")]
     kept = [override for override in yaml.safe_load(stored.read_text()) or [] if not _replaced(override, rest)]
-    if not _replaced("trainer.precision", [*kept, *rest]):
-        kept += _settled_precision(folder)
     return [*kept, f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
 
 
-def _settled_precision(folder: Path) -> list[str]:
-    """The precision that the run began with, as an override: "auto" may mean another one on this machine."""
-    config = folder / "config.yaml"
-    stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
-    precision = stored.get("trainer", {}).get("precision")
-    return [] if precision is None else [f"trainer.precision={precision}"]
+def _sweep_resumed(arguments: list[str]) -> list[str]:
+    """Replace `sweep.resume=true` by the folder of the newest sweep of this very command."""
+    if "sweep.resume=true" not in (argument.lower() for argument in arguments):
+        return arguments
+    if not any(argument in ("-m", "--multirun") for argument in arguments):
+        raise ConfigError("sweep.resume=true goes on with a sweep: give -m and the same overrides")
+    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        return arguments
+    from pulmo.multirun.jobs import newest
+
+    return [*arguments, f"hydra.sweep.dir='{newest(arguments)}'"]
 
 
 def _checkpoint(value: str, rest: list[str]) -> Path:

@@ -60,7 +60,8 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         if config.resume:
             log.info("going on from %s", config.resume)
     try:
-        fit(experiment)
+        if config.trained_in is None:
+            fit(experiment)
         test(experiment)
         monitored = finish(experiment)
         if config.predict:
@@ -75,7 +76,8 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         from pulmo.report.summary import print_summary
 
         run_state.write(folder, State.FINISHED)
-        print_summary(experiment.task.figures, folder)
+        if not environment.in_sweep():  # a sweep tells of all its jobs in one table
+            print_summary(experiment.task.figures, folder)
         claim.release()
     return monitored
 
@@ -85,18 +87,20 @@ def build(config: DictConfig, folder: Path) -> Experiment:
 
     Raises `ConfigError` or `DataError` for all that can be known to be wrong by now.
     """
-    accelerator = settle(config.trainer)
+    accelerator = settle(config.trainer, folder if config.resume else None)
     OmegaConf.set_readonly(config, True)
     configuration.check(config)
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
-    begun = (folder / "checkpoints").exists() or (folder / "metrics.json").exists()
+    trained_in = earlier_runs.training_of(config, folder) if config.trained_in else None
+    begun = ((folder / "checkpoints").exists() and not trained_in) or (folder / "metrics.json").exists()
     if begun and environment.is_first_process() and not config.resume:
         raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
     seed_everything(config.seed, workers=True, verbose=False)
     # A resumed run keeps its split, whatever has come into the data set's folder since.
-    pinned = config.resume and (folder / "split.csv").exists()
-    same_split = {"split": str(folder / "split.csv"), "folds": None, "fold": None} if pinned else {}
+    split = (trained_in or folder) / "split.csv"
+    pinned = (config.resume or trained_in) and split.exists()
+    same_split = {"split": str(split), "folds": None, "fold": None} if pinned else {}
     datamodule: ChestDataModule = _make(config.data, **same_split)
     datamodule.needs = get_class(config.model.task["_target_"]).needs(config.model.task)
     datamodule.check()
@@ -161,6 +165,8 @@ def test(experiment: Experiment) -> None:
     if checkpoint:
         content = torch.load(checkpoint["ckpt_path"], weights_only=True, map_location="cpu", mmap=True)
         task.figures["best_epoch"] = content["epoch"]
+    if experiment.config.trained_in and trainer.is_global_zero:
+        earlier_runs.keep_training(task, Path(experiment.config.trained_in).expanduser(), experiment.folder)
 
 
 def predict(experiment: Experiment) -> None:
@@ -191,7 +197,8 @@ def _claimed(folder: Path) -> FileLock:
 
 def _best(experiment: Experiment) -> dict[str, Any]:
     """Arguments that load the best checkpoint; none where no epoch was finished. The same on every rank."""
-    best = experiment.folder / "checkpoints" / "best.ckpt"
+    run = Path(experiment.config.trained_in or experiment.folder).expanduser()
+    best = run / "checkpoints" / "best.ckpt"
     path = experiment.trainer.strategy.broadcast(str(best) if best.exists() else "")
     return {"ckpt_path": path, "weights_only": True} if path else {}
 

@@ -8,13 +8,18 @@ import pandas as pd
 import yaml
 from rich.table import Table
 
-FIGURES = ("images", "auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss")
+FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss", "images")
+VALIDATION = "validation"
+"""Column of the figure by which runs are ranked: validation's, for a choice by the test set would be none."""
+
 REPEATED = ("seed", "data.fold")
 """Keys that repeat an experiment rather than change it."""
 
 
 def compared(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row a finished run: its folder's name, the overrides that differ, then the test figures that any has.
+    """One row a finished run: its folder's name, the overrides that differ, then the figures that any has.
+
+    The figures are the test set's, behind that of validation which is the first in `FIGURES`.
 
     Runs without a metrics.json, such as failed ones, are left out; empty where there is none.
     """
@@ -26,12 +31,15 @@ def compared(folders: Sequence[Path]) -> pd.DataFrame:
         given = dict(str(item).split("=", 1) for item in yaml.safe_load(chosen.read_text()) or [] if "=" in str(item))
         overrides.append(given)
         figures = json.loads(metrics.read_text())
-        rows.append({"run": folder.name} | {name: figures.get(f"test/{name}") for name in FIGURES})
+        best = next((figures[f"val/{name}"] for name in FIGURES if figures.get(f"val/{name}") is not None), None)
+        tested = {name: figures.get(f"test/{name}") for name in FIGURES}
+        rows.append({"run": folder.name, VALIDATION: best} | tested)
     if not rows:
         return pd.DataFrame()
     keys = list(dict.fromkeys(key for given in overrides for key in given))
     differ = [key for key in keys if len({given.get(key) for given in overrides}) > 1]
-    table = pd.DataFrame(rows).astype(dict.fromkeys(FIGURES, float)).dropna(axis="columns", how="all")
+    columns = dict.fromkeys((VALIDATION, *FIGURES), float)
+    table = pd.DataFrame(rows).astype(columns).dropna(axis="columns", how="all")
     for place, key in enumerate(differ):
         table.insert(1 + place, key, [given.get(key, "") for given in overrides])
     return table
@@ -43,7 +51,7 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     Columns: what else differs, `runs`, then each figure's `mean` and `sd`, as a two-level index.
     """
     figures = [name for name in FIGURES if name in table]
-    settings = [name for name in table.columns if name not in (*figures, *REPEATED, "run", "images")]
+    settings = [name for name in table.columns if name not in (*figures, *REPEATED, "run", VALIDATION)]
     if not any(name in table for name in REPEATED) or table.empty:
         return pd.DataFrame()
     groups = table.groupby(settings, sort=False) if settings else table.groupby(lambda _: 0)
@@ -53,26 +61,34 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     return summary.rename(columns={"std": "sd"}, level=1)
 
 
-def comparison_table(table: pd.DataFrame) -> Table:
-    """For the screen: a row a run, then a row for each experiment that was repeated, mean ± SD."""
+def comparison_tables(table: pd.DataFrame) -> list[Table]:
+    """For the screen: the runs, the best on validation first, and each experiment that was repeated, mean ± SD."""
     figures = [name for name in FIGURES if name in table]
-    settings = [name for name in table.columns if name not in (*figures, "run")]
-    shown = Table("run", *settings, *(name.replace("_", " ") for name in figures), title="test set")
-    for row in table.to_dict("records"):
-        shown.add_row(row["run"], *(str(row[name]) for name in settings), *(_figure(row[name]) for name in figures))
+    settings = [name for name in table.columns if name not in (*figures, "run", VALIDATION)]
+    named = bool(settings) and not table.duplicated(settings).any()  # what differs says which run it is
+    left = settings if named else ["run", *settings]
+    right = [name for name in (VALIDATION, *figures) if name in table]
+    titles = {VALIDATION: f"validation {figures[0]}"} if figures else {}
+    headers = [titles.get(name, name).replace("_", " ") for name in right]
+    runs = Table(*left, *headers, title="test set, the best on validation first")
+    ranked = table.sort_values(VALIDATION, ascending=False, kind="stable") if VALIDATION in table else table
+    for row in ranked.to_dict("records"):
+        runs.add_row(*(str(row[name]) for name in left), *(_figure(row[name]) for name in right))
     means = repeated(table)
-    if len(means):
-        shown.add_section()
+    if means.empty:
+        return [runs]
     kept = [name for name in settings if name not in REPEATED]
+    spread = [name for name in figures if name != "images"]
+    over = " and ".join(name.rsplit(".", 1)[-1] + "s" for name in REPEATED if name in table)
+    shown = Table(*kept, "runs", *(name.replace("_", " ") for name in spread), title=f"mean ± SD over {over}")
     for key, mean in means.iterrows():
-        values = dict(zip(kept, key if isinstance(key, tuple) else (key,), strict=False))
-        left = [str(values.get(name, "")) for name in settings]
-        spread = [f"{mean[(name, 'mean')]:.4f} ± {mean[(name, 'sd')]:.4f}" for name in figures]
-        shown.add_row(f"mean ± SD of {int(mean[('runs', '')])}", *left, *spread)
-    return shown
+        values = [str(value) for value in (key if isinstance(key, tuple) else (key,))] if kept else []
+        figure = [f"{mean[(name, 'mean')]:.4f} ± {mean[(name, 'sd')]:.4f}" for name in spread]
+        shown.add_row(*values, str(int(mean[("runs", "")])), *figure)
+    return [runs, shown]
 
 
 def _figure(value: float) -> str:
-    return (
-        "undefined" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() and value > 1 else f"{value:.4f}"
-    )
+    if pd.isna(value):
+        return "undefined"
+    return f"{value:.0f}" if float(value).is_integer() and value > 1 else f"{value:.4f}"

@@ -45,6 +45,8 @@ class Task(LightningModule, ABC):
 
     fitted_figures: ClassVar[frozenset[str]]
     """Figures that a threshold policy may look at."""
+    threshold_free: ClassVar[frozenset[str]] = frozenset({"loss"})
+    """Figures that are the same at every cut-off: runs that watch no other can share a training."""
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class ClassificationTask(Task):
     """
 
     fitted_figures: ClassVar[frozenset[str]] = BINARY_FIGURES
+    threshold_free: ClassVar[frozenset[str]] = frozenset({"loss", "auroc", "average_precision"})
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pulmo.report.comparison import compared, comparison_table, repeated
+from pulmo.report.comparison import compared, comparison_tables, repeated
 
 
 def finished(folder: Path, overrides: list[str], **figures: float | None) -> Path:
@@ -61,9 +61,9 @@ def test_repeated__folds_of_one_experiment_need_no_other_difference(tmp_path: Pa
     assert summary[("rsna_score", "sd")].tolist() == pytest.approx([0.1])
 
 
-def test_comparison_table__says_what_is_undefined(runs: list[Path]) -> None:
+def test_comparison_tables__says_what_is_undefined(runs: list[Path]) -> None:
     console = Console(width=150, record=True)
-    console.print(comparison_table(compared(runs)))
+    console.print(*comparison_tables(compared(runs)))
     text = console.export_text()
     assert "undefined" in text
     assert "0.8500 ± 0.0707" in text

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -92,15 +93,24 @@ def training_of(config: DictConfig, folder: Path) -> Path:
 def keep_training(task: Task, run: Path, folder: Path) -> None:
     """Make `folder` whole, as if it had been trained in: the best checkpoint of `run` with the task's own threshold.
 
-    Split and history are copied, what the training took is told as `run` told it.
+    Split and history are copied, the latter without the figures at the other run's cut-off, and what the training
+    took is told as `run` told it.
     """
     content = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
     task.on_save_checkpoint(content)
     content |= {"optimizer_states": [], "lr_schedulers": []}  # nothing to go on with: that is `run`'s affair
     AtomicCheckpoints().save_checkpoint(content, folder / "checkpoints" / "best.ckpt")
-    for name in ("split.csv", "history.csv", "skipped.csv", "identical_across_splits.csv"):
+    for name in ("split.csv", "skipped.csv", "identical_across_splits.csv"):
         if (run / name).is_file():
             shutil.copyfile(run / name, folder / name)
+    if (run / "history.csv").is_file():
+        history = pd.read_csv(run / "history.csv")
+        at_its_cut_off = [
+            name
+            for name in history.columns
+            if name.startswith("val/") and "@" not in name and name[4:] not in task.threshold_free
+        ]
+        history.drop(columns=at_its_cut_off).to_csv(folder / "history.csv", index=False)
     metrics = run / "metrics.json"
     known = json.loads(metrics.read_text()) if metrics.is_file() else {}
     task.figures |= {name: known[name] for name in ("epochs", "train/images_per_second") if known.get(name) is not None}

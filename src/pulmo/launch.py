@@ -25,6 +25,8 @@ from pulmo.run_state import State
 
 log = logging.getLogger(__name__)
 
+MULTIRUN = ("-m", "--multirun")
+
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
 
@@ -36,7 +38,9 @@ def launch() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
-        sys.argv[1:] = resumed(_sweep_resumed(sys.argv[1:]))
+        flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
+        rest = [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
+        sys.argv[1:] = resumed(_sweep_resumed([*flags, *rest]))  # Hydra takes -m only before or behind all overrides
         _main()
     except PulmoError as error:
         _end(str(error), error)
@@ -119,7 +123,7 @@ def resumed(arguments: list[str]) -> list[str]:
     if not values or values[-1] in ("", "null"):
         return arguments
     rest = [argument for argument in arguments if not argument.startswith("resume=")]
-    if any(argument in ("-m", "--multirun") for argument in rest):
+    if any(argument in MULTIRUN for argument in rest):
         raise ConfigError("resume goes on with one run; leave out -m")
     checkpoint = _checkpoint(values[-1], rest)
     folder = checkpoint.parents[1]
@@ -135,7 +139,7 @@ def _sweep_resumed(arguments: list[str]) -> list[str]:
     """Replace `sweep.resume=true` by the folder of the newest sweep of this very command."""
     if "sweep.resume=true" not in (argument.lower() for argument in arguments):
         return arguments
-    if not any(argument in ("-m", "--multirun") for argument in arguments):
+    if not any(argument in MULTIRUN for argument in arguments):
         raise ConfigError("sweep.resume=true goes on with a sweep: give -m and the same overrides")
     if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
         return arguments
@@ -179,11 +183,8 @@ def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         for folder in CONF.iterdir()
         if folder.is_dir()
     }
-    choices = [
-        argument
-        for argument in arguments
-        if argument.partition("=")[0] in groups and argument.partition("=")[2] in groups[argument.partition("=")[0]]
-    ]
+    pairs = [argument.partition("=")[::2] for argument in arguments if not argument.startswith("launcher=")]
+    choices = [f"{group}={option}" for group, option in pairs if option in groups.get(group, [])]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", choices)

@@ -41,6 +41,22 @@ def train(context: typer.Context) -> None:
     launch()
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Examples: pulmo rerun outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
+    "· pulmo rerun RUN data.root=/data/rsna",
+)
+def rerun(context: typer.Context, run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Train and test again as RUN did, from its folder alone, and compare; further arguments are values to change."""
+    from pulmo.rerun import main, new_folder
+
+    given = [argument for argument in context.args if argument.startswith("run_dir=")]
+    folder = Path(given[-1].partition("=")[2]) if given else new_folder(run)
+    arguments = [str(run), str(folder), *(argument for argument in context.args if argument not in given)]
+    sys.argv = [str(Path(__file__).parent / "entry" / "rerun.py"), *arguments]  # of the processes that Lightning starts
+    main(arguments)
+
+
 @app.command()
 def sweep(
     folder: Annotated[Path | None, typer.Argument(help="Of a multirun; the newest under outputs/multirun.")] = None,

@@ -21,6 +21,12 @@ from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.transforms.preprocess import Preprocess
 
+NOT_OF_TRAINING = (
+    *("threshold.", "model.task.threshold.", "choices."),
+    *("run_dir.", "resume.", "trained_in.", "predict.", "sweep.", "logger."),
+)
+"""Beginnings of the dotted keys, a dot behind them, that training does not depend on."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -130,7 +136,17 @@ def _training_values(config: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     own = plain["trainer"]["default_root_dir"]  # type: ignore[index, call-overload]
     walk(plain, "")
-    aside = ("threshold", "model.task.threshold", "run_dir", "resume", "trained_in", "predict", "sweep", "logger")
+    aside = (
+        "threshold",
+        "model.task.threshold",
+        "run_dir",
+        "resume",
+        "trained_in",
+        "predict",
+        "sweep",
+        "logger",
+        "choices",
+    )
     return {key: value for key, value in values.items() if not f"{key}.".startswith(tuple(f"{a}." for a in aside))}
 
 

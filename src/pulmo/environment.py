@@ -21,19 +21,38 @@ PACKAGES = (
     *("pandas", "scikit-learn", "albumentations", "opencv-python-headless", "pydicom", "timm"),
 )
 
+COMPOSED = "composed.yaml"
 OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep.resume=")
 """Overrides that say where a run is kept, not what it is."""
 
 
 def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
-    """Write `config.yaml` (resolved), `overrides.yaml` and `environment.json`."""
+    """Write `config.yaml` (resolved), `composed.yaml` (as composed), `overrides.yaml` and `environment.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    OmegaConf.save(_without_hydra(config, folder), folder / COMPOSED)
     kept = [override for override in overrides if not override.lstrip("+").startswith(OF_THE_FOLDER)]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
     first = folder / "environment.json"
     path = folder / "environment_resumed.json" if config.resume and first.exists() else first
-    path.write_text(json.dumps(_environment(config), indent=2) + "\n")
+    known = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv} | described()
+    path.write_text(json.dumps(known | {"phantom": is_phantom(config)}, indent=2) + "\n")
+
+
+def _without_hydra(config: DictConfig, folder: Path) -> DictConfig:
+    """The configuration with its references, of which those to Hydra itself are replaced: it stands for itself."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: plain(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [plain(value) for value in node]
+        return node.replace("${hydra:runtime.output_dir}", "${run_dir}") if isinstance(node, str) else node
+
+    composed: DictConfig = OmegaConf.create(plain(OmegaConf.to_container(config)))
+    composed.run_dir = str(folder)
+    composed.choices = OmegaConf.to_container(config.choices)
+    return composed
 
 
 def is_phantom(config: DictConfig) -> bool:
@@ -51,7 +70,8 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _environment(config: DictConfig) -> dict[str, Any]:
+def described() -> dict[str, Any]:
+    """This machine and its packages, as far as results depend on them."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -59,12 +79,10 @@ def _environment(config: DictConfig) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "phantom": is_phantom(config),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "commit": _commit(),
         "packages": versions,
@@ -85,8 +103,7 @@ def _commit() -> str | None:
 def settings(config: DictConfig) -> dict[str, Any]:
     """What differs between runs, flat and plain, for TensorBoard's HPARAMS tab."""
     groups = ("data", "model", "preprocess", "augment", "finetune", "threshold", "loss", "optimizer", "scheduler")
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    return {group: str(choices[group]) for group in groups if group in choices} | {
+    return {group: str(config.choices[group]) for group in groups if group in config.choices} | {
         "seed": config.seed,
         "lr": config.model.optimizer.lr,
         "weight_decay": config.model.optimizer.get("weight_decay", 0.0),

@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,12 +58,19 @@ def launch() -> None:
 def _main(config: DictConfig) -> float | None:
     from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
 
-    _quiet()
+    quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _job(config, folder)
-    try:
+    with told(folder):
         return run.train(config, folder, list(HydraConfig.get().overrides.task))
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turn what the user can mend of a training in `folder` into a line or two and status 1."""
+    try:
+        yield
     except PulmoError as error:
         _remove_if_unused(folder)
         _end(str(error), error)
@@ -105,7 +114,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
 
 def _end(message: str, error: Exception) -> NoReturn:
     """Print the message and exit; from within Hydra's job too, which would print its own line for an error."""
-    if os.environ["PULMO_TRACE"] == "1":
+    if os.environ.get("PULMO_TRACE") == "1":
         raise error
     if message.startswith("Caught "):  # in a worker of torch's DataLoader, which sends the whole trace as text
         message = message.strip().splitlines()[-1].partition(": ")[2]
@@ -210,7 +219,7 @@ def _remove_if_unused(folder: Path) -> None:
         folder.rmdir()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Leave out what Lightning says at every run, and let one process speak; warnings about choices stay."""
     if not is_first_process():
         logging.disable(logging.WARNING)

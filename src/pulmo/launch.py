@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import sys
 import warnings
@@ -99,6 +100,8 @@ def _job(config: DictConfig, folder: Path) -> float | None:
         tell_begin(sweep, folder.name)
     else:  # the sweep's first process tells how they come on
         own_gpu(sweep, config.trainer)
+        # Processes of joblib's begin others in joblib's own way, which torch's DataLoader cannot.
+        multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     last = folder / "checkpoints" / "last.ckpt"
     if config.resume is None and last.is_file():
         config.resume = str(last)

@@ -172,22 +172,6 @@ def test_resume__a_threshold_chosen_anew_is_the_one_that_the_test_uses(
     assert table["prediction"].any()
 
 
-@pytest.mark.parametrize(
-    ("given", "precision"),
-    [([], ["trainer.precision=32-true"]), (["trainer.precision=bf16-mixed"], ["trainer.precision=bf16-mixed"])],
-)
-def test_resumed__keeps_the_precision_that_the_run_was_given(
-    tmp_path: Path, given: list[str], precision: list[str]
-) -> None:
-    folder = tmp_path / "run"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "last.ckpt").touch()
-    (folder / "overrides.yaml").write_text("[model=vgg16]")
-    (folder / "config.yaml").write_text("trainer: {precision: 32-true}")  # what "auto" meant on that machine
-    arguments = launch.resumed([f"resume={folder}", *given])
-    assert [argument for argument in arguments if argument.startswith("trainer.precision=")] == precision
-
-
 def test_resume__steps_as_this_run_does_and_not_as_the_cut_off_one(
     composed: Callable[..., DictConfig], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """How a network runs on the machine at hand, and that it computes the same."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,17 @@ def test_settle__takes_bf16_where_it_is_native_unless_told(
     trainer: DictConfig = OmegaConf.create({"accelerator": accelerator, "precision": precision})
     assert settle(trainer) == ("cpu" if accelerator == "auto" else accelerator)
     assert trainer.precision == chosen
+
+
+@pytest.mark.parametrize(("given", "kept"), [("auto", "32-true"), ("bf16-mixed", "bf16-mixed")])
+def test_settle__a_resumed_run_keeps_the_precision_that_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, kept: str
+) -> None:
+    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: True)
+    (tmp_path / "config.yaml").write_text("trainer: {precision: 32-true}")  # what "auto" meant on that machine
+    trainer = OmegaConf.create({"accelerator": "cpu", "precision": given})
+    settle(trainer, tmp_path)
+    assert trainer.precision == kept
 
 
 @pytest.mark.parametrize("bf16", [True, False])

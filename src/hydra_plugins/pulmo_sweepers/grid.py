@@ -1,5 +1,6 @@
 """Every combination of what the command line sweeps over."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from pulmo.multirun.jobs import Job
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,10 +57,12 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         with nullcontext() if self.config.hydra.launcher["_target_"] == IN_TURN else table.watched(folder):
             for turn in (False, True):
                 returned += self._launch(folder, [job for job in planned if (job.training is not None) is turn])
-        if failed := table.tell_result(folder):
+        failed, unfinished = table.tell_result(folder)
+        if failed or unfinished:
+            further = f", {unfinished} did not come to their end" if unfinished else ""
             raise SweepError(
-                f"{len(failed)} of {len(planned)} jobs failed, see above and {folder}/*/train.log; the same command "
-                "with sweep.resume=true tries them again"
+                f"{failed} of {len(planned)} jobs failed{further}: see above and {folder}/*/train.log; "
+                "the same command with sweep.resume=true goes on"
             )
         print(folder.resolve(), flush=True)
         return returned
@@ -76,20 +81,27 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         return returned
 
     def _launched(self, folder: Path, batch: "list[tuple[Job, list[str]]]", number: int) -> list[JobReturn]:
-        """Launch some jobs; where a launcher gives up since one's process was killed, again those that never began."""
-        from pulmo.multirun import jobs
-        from pulmo.run_state import State, read
+        """Launch some jobs; a launcher may give up where one's process was killed."""
+        from pulmo.multirun import jobs, table
+        from pulmo.run_state import State
 
         try:
             found: list[JobReturn] = self.launcher.launch([given for _, given in batch], initial_job_idx=number)
         except Exception as error:
-            killed = [job for job, _ in batch if read(folder / job.name).get("state") == State.CUT_OFF]
-            for job in killed:
-                jobs.note_failure(folder / job.name, f"its process was killed ({type(error).__name__})")
-            waiting = [(job, given) for job, given in batch if not read(folder / job.name)]
-            if not killed:
+            told = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            log.warning("the launcher gave up (%s)", told)
+            table.await_others(folder)
+            cut_off = [(job, given) for job, given in batch if jobs.state_of(folder, job) == State.CUT_OFF]
+            if not cut_off:
                 raise
-            return self._launched(folder, waiting, number) if waiting else []
+            if len(batch) == 1 or "joblib" not in type(self.launcher).__module__:
+                for job, _ in cut_off:
+                    jobs.note_failure(folder / job.name, f"its process was killed ({told})")
+                return []
+            # joblib ends all its processes with the one that was killed: which it was shows one after the other.
+            waiting = [(job, given) for job, given in batch if jobs.state_of(folder, job) is None]
+            again = [result for one in cut_off for result in self._launched(folder, [one], number)]
+            return again + (self._launched(folder, waiting, number) if waiting else [])
         for (job, _), result in zip(batch, found, strict=True):
             if result.status != JobStatus.COMPLETED:
                 jobs.note_failure(folder / job.name, result._return_value)  # `return_value` would raise it

@@ -132,9 +132,14 @@ def newest(arguments: Sequence[str], under: Path = Path("outputs/multirun")) -> 
     raise ConfigError(f"sweep.resume=true: no sweep of this very command in {under}; leave it out to begin one")
 
 
+def state_of(folder: Path, job: Job) -> State | None:
+    """Where a job of the sweep in `folder` stands; None where it has not begun."""
+    return read(folder / job.name).get("state")
+
+
 def left_to_do(folder: Path, job: Job) -> list[str] | None:
     """Overrides that begin the job in the sweep's `folder` or go on with it; None where it is done, or runs."""
-    if read(folder / job.name).get("state") in (State.FINISHED, State.PRUNED, State.RUNNING):
+    if state_of(folder, job) in (State.FINISHED, State.PRUNED, State.RUNNING):
         return None
     shared = [] if job.training is None else [f"trained_in='{(folder / job.training).resolve()}'"]
     return [*job.overrides, f"hydra.sweep.subdir='{job.name}'", *shared]

@@ -126,8 +126,17 @@ def watched(folder: Path, seconds: float = 2.0) -> Iterator[None]:
         thread.join()
 
 
-def tell_result(folder: Path) -> list[str]:
-    """Write `comparison.csv`, print the leaderboard and the causes of failures; give the failed jobs' names."""
+def await_others(folder: Path, seconds: float = 1.0) -> None:
+    """Wait until no job of the sweep runs."""
+    while str(State.RUNNING) in set(progress(folder)["state"]):
+        time.sleep(seconds)
+
+
+def tell_result(folder: Path) -> tuple[int, int]:
+    """Write `comparison.csv`, print the leaderboard and the causes of failures.
+
+    Gives the numbers of jobs that failed, and of those that came to no end otherwise.
+    """
     console = Console(highlight=False)
     states = progress(folder)
     _write(states, folder / "progress.csv")
@@ -139,7 +148,8 @@ def tell_result(folder: Path) -> list[str]:
     failed = states[states["state"] == State.FAILED]
     for row in failed.to_dict("records"):
         console.print(f"failed: {row['job']}: {row['cause']}", markup=False, soft_wrap=True)
-    return list(failed["job"])
+    ended = states["state"].isin([State.FINISHED, State.PRUNED, State.FAILED])
+    return len(failed), int((~ended).sum())
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

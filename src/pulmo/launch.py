@@ -4,9 +4,10 @@ import errno
 import logging
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import hydra
 import yaml
@@ -14,14 +15,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pulmo.agreement import agree
 from pulmo.config import explain
 from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
 
 PACKAGED = Path(__file__).parent / "conf"
+GRACE = 3.0  # seconds in which the first process may tell the same mistake, and end the others
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
 
 
@@ -32,7 +35,9 @@ def launch() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
+        if not is_first_process():
+            logging.disable(logging.WARNING)  # Hydra's own lines too
+        sys.argv[1:] = agree(sys.argv[1:], resumed)
         _main()
     except PulmoError as error:
         _end(str(error), error)
@@ -63,10 +68,24 @@ def _main(config: DictConfig) -> float | None:
         _end(f"cannot write to {folder}: {error.strerror}; make room, or give run_dir=FOLDER on another disk", error)
 
 
+def join() -> None:
+    """Train as a further process of a run, in the folder and by the configuration that its first process gives."""
+    from pulmo import run
+
+    _quiet()
+    config = OmegaConf.create(sys.stdin.read())
+    try:
+        run.train(cast(DictConfig, config), Path(sys.argv[1]), [])
+    except PulmoError as error:
+        _end(str(error), error)
+
+
 def _end(message: str, error: Exception) -> NoReturn:
     """Print the message and exit; from within Hydra's job too, which would print its own line for an error."""
     if os.environ["PULMO_TRACE"] == "1":
         raise error
+    if not is_first_process():
+        time.sleep(GRACE)
     if message.startswith("Caught "):  # in a worker of torch's DataLoader, which sends the whole trace as text
         message = message.strip().splitlines()[-1].partition(": ")[2]
     print(f"pulmo: {message}", file=sys.stderr)
@@ -164,7 +183,7 @@ def _dotted(node: DictConfig, path: str) -> list[str]:
 
 def _remove_if_unused(folder: Path) -> None:
     """Take away the folder of a run that never began, when nothing but its log is in it."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
+    if is_first_process() and folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import signal
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +31,7 @@ from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
+from pulmo.processes import together
 from pulmo.run_state import State
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
@@ -60,16 +60,15 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         if config.resume:
             log.info("going on from %s", config.resume)
     try:
-        fit(experiment)
-        test(experiment)
-        monitored = finish(experiment)
-        if config.predict:
-            predict(experiment)
+        with together(experiment.trainer, config, folder):
+            fit(experiment)
+            test(experiment)
+            monitored = finish(experiment)
+            if config.predict:
+                predict(experiment)
     except Exception as error:
         if experiment.trainer.is_global_zero:
             run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
-        if isinstance(error, PulmoError):
-            _end_other_processes(experiment.trainer)
         raise
     if experiment.trainer.is_global_zero:
         from pulmo.report.summary import print_summary
@@ -261,13 +260,6 @@ def _check_norms(task: Task) -> None:
             raise ConfigError(
                 f"trainer.sync_batchnorm=true would take the activation out of {type(module).__name__}: give false"
             )
-
-
-def _end_other_processes(trainer: Trainer) -> None:
-    """End the processes that Lightning started: they would wait for this one, then print traces."""
-    launcher = trainer.strategy.launcher
-    if launcher is not None and hasattr(launcher, "kill"):
-        launcher.kill(signal.SIGTERM)
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

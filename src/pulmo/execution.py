@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import torch
@@ -25,12 +26,21 @@ class Execution:
     compile        the network by torch.compile: a minute at the start, on a GPU less time a step
     keep_memory    on the CPU: freed memory stays with the process rather than be cleared by the kernel at every step
     profile        tell where the time went, and trace some steps: see `TimeProfile`
+
+    Three more say what an update of the weights sees, whatever it runs on, see `batches`:
+
+    effective_batch  images an update, over all processes; None: those of a batch in each
+    lr_scaling       learning rates by the effective batch's ratio to `base_batch`, by its root, or as they are given
+    base_batch       images an update that the given learning rates are for
     """
 
     channels_last: bool = True
     compile: bool = False
     keep_memory: bool = True
     profile: bool = False
+    effective_batch: int | None = None
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    base_batch: int | None = None
 
     def apply(self, task: Task, accelerator: str, precision: str) -> None:
         """Lay out, compile, and tell how the network runs; before the trainer is made."""

@@ -111,17 +111,26 @@ def resumed(arguments: list[str]) -> list[str]:
         raise ConfigError(f"resume={values[-1]}: {folder} has no overrides.yaml, so it is no run folder of pulmo")
     rest = [argument for argument in rest if not argument.startswith("run_dir=")]
     kept = [override for override in yaml.safe_load(stored.read_text()) or [] if not _replaced(override, rest)]
-    if not _replaced("trainer.precision", [*kept, *rest]):
-        kept += _settled_precision(folder)
-    return [*kept, f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
+    return [*_settled(folder, kept, rest), f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
 
 
-def _settled_precision(folder: Path) -> list[str]:
-    """The precision that the run began with, as an override: "auto" may mean another one on this machine."""
+def _settled(folder: Path, kept: list[str], rest: list[str]) -> list[str]:
+    """The overrides that are kept, with what the run settled on by itself where `rest` says nothing of it.
+
+    The precision, since "auto" may mean another one on this machine; and the images an update of the weights, so
+    that another number of processes accumulates other numbers of batches.
+    """
     config = folder / "config.yaml"
     stored = yaml.safe_load(config.read_text()) if config.is_file() else {}
     precision = stored.get("trainer", {}).get("precision")
-    return [] if precision is None else [f"trainer.precision={precision}"]
+    effective = stored.get("strategy", {}).get("effective_batch")
+    if precision is not None and not _replaced("trainer.precision", [*kept, *rest]):
+        kept = [*kept, f"trainer.precision={precision}"]
+    steps = "trainer.accumulate_grad_batches"
+    if effective is not None and not any(_replaced(key, rest) for key in (steps, "strategy.effective_batch")):
+        kept = [override for override in kept if not _replaced(override, [steps, "strategy.effective_batch"])]
+        kept = [*kept, f"strategy.effective_batch={effective}"]
+    return kept
 
 
 def _checkpoint(value: str, rest: list[str]) -> Path:

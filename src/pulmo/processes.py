@@ -1,6 +1,7 @@
 """The processes of one run: started together, ended together, and told of when one of them is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import ParallelStrategy
@@ -24,6 +26,7 @@ from pulmo.run_state import State
 ENTRY = Path(__file__).parent / "entry" / "process.py"
 PARENT = "PULMO_PARENT"  # number of the process that started this one
 OF_A_RUN = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")  # Lightning sets and leaves them
+UNHEARD = re.compile("by peer|remote process|[Cc]onnection|Broken pipe")  # gloo's and NCCL's words for it
 SOON, LATE = 5.0, 20.0  # seconds: to learn of a process that has ended, and to come out of waiting for it
 
 
@@ -75,7 +78,7 @@ class Launcher(_SubprocessScriptLauncher):
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
             threading.Thread(target=self._watch, daemon=True).start()
-        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        _set_num_threads_if_needed(self.num_processes)
         return function(*args, **kwargs)
 
     def _call_children_scripts(self) -> None:
@@ -135,8 +138,11 @@ class Launcher(_SubprocessScriptLauncher):
 
 
 def _own_launcher(trainer: Trainer, config: DictConfig, folder: Path) -> Launcher | None:
+    """Put ours in the place of Lightning's; None in a process that starts no others."""
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or not isinstance(strategy.launcher, _SubprocessScriptLauncher):
+        return None
+    if strategy.launcher.cluster_environment.creates_processes_externally:
         return None
     if trainer.num_nodes > 1:
         raise ConfigError(
@@ -147,19 +153,24 @@ def _own_launcher(trainer: Trainer, config: DictConfig, folder: Path) -> Launche
 
 
 def _lost(trainer: Trainer, error: Exception) -> str | None:
-    """Say which processes are lost, in one that did not start them; None where the error is this one's own."""
-    if not isinstance(error, RuntimeError) or not torch.distributed.is_initialized():
+    """Say which processes are lost, in one that did not start them; None where the error is this one's own.
+
+    All that are left come here, since torch tells each of them; the first of them speaks, the others exit.
+    """
+    if not isinstance(error, RuntimeError) or not UNHEARD.search(str(error)):
         return None
-    store = torch.distributed.distributed_c10d._get_default_store()
-    number = trainer.world_size
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it at once, before anything could be said
+    store, number = torch.distributed.distributed_c10d._get_default_store(), trainer.world_size
     try:
         store.set(f"pulmo/left/{trainer.global_rank}", "yes")
         time.sleep(2)
         left = [rank for rank in range(number) if store.check([f"pulmo/left/{rank}"])]
-    except RuntimeError:  # the store was the first process's
-        return f"process 1 of {number} ended" if "onnection" in str(error) else None
+    except RuntimeError:
+        return f"process 1 of {number} ended"  # it kept the store
+    if trainer.global_rank != left[0]:
+        sys.exit(1)
     lost = [str(rank + 1) for rank in range(number) if rank not in left]
-    return f"process {' and '.join(lost)} of {number} ended" if lost and "onnection" in str(error) else None
+    return f"process {' and '.join(lost) or '?'} of {number} ended"
 
 
 def _end_with_parent(folder: Path, trainer: Trainer) -> None:

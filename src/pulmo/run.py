@@ -23,6 +23,7 @@ from torch import nn
 
 from pulmo import config as configuration
 from pulmo import earlier_runs, environment, run_state
+from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.time_profile import TimeProfile
@@ -85,7 +86,6 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     Raises `ConfigError` or `DataError` for all that can be known to be wrong by now.
     """
     accelerator = settle(config.trainer)
-    OmegaConf.set_readonly(config, True)
     configuration.check(config)
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
@@ -97,6 +97,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     pinned = config.resume and (folder / "split.csv").exists()
     same_split = {"split": str(folder / "split.csv"), "folds": None, "fold": None} if pinned else {}
     datamodule: ChestDataModule = _make(config.data, **same_split)
+    update = settle_update(config, accelerator)
+    OmegaConf.set_readonly(config, True)
     datamodule.needs = get_class(config.model.task["_target_"]).needs(config.model.task)
     datamodule.check()
     earlier: list[Callback] = []
@@ -110,6 +112,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     gate = earlier_runs.gate(config)
     class_names = list(datamodule.class_names)
     task: Task = _make(config.model.task, class_names=class_names, **(gate.arguments if gate else {}))
+    task.rate_factor = update.rate_factor
+    task.figures["train/images_per_update"] = update.effective
     task.check_input(config.model.input.channels, config.preprocess.size)
     task.origin = origin(config, class_names, gate.plain if gate else {})
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]

@@ -13,12 +13,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
 
 WAIT = timedelta(minutes=5)  # for processes that start late, on a busy machine or a slow disk
 
 _stores: list[Any] = []  # held to the end: torch opens its own store of the run at the same port
+
+
+def is_first_process() -> bool:
+    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def agree(arguments: list[str], resolve: Callable[[list[str]], list[str]]) -> list[str]:
@@ -72,8 +76,9 @@ def _started_together() -> int:
 
 def _store() -> Any:
     """Open the store at the address where torch will look for the run's own: in one process it is the same."""
-    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-    from torch.distributed import TCPStore
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     environment = TorchElasticEnvironment() if "TORCHELASTIC_RUN_ID" in os.environ else SLURMEnvironment()
     kept_by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -98,4 +103,6 @@ def _wait(store: Any, key: str, others: int) -> None:
     try:
         store.wait([key], WAIT)
     except RuntimeError as error:
-        raise PulmoError(f"not all of the {others} other processes began within {WAIT}: is there one a task?") from error
+        raise PulmoError(
+            f"not all of the {others} other processes began within {WAIT}: is there one a task?"
+        ) from error

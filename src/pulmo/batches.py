@@ -1,11 +1,13 @@
-"""How many images an update of the weights sees, over all processes and accumulated steps; the rate that goes with it."""
+"""How many images an update of the weights sees, over all processes and accumulated steps, and the rate for it."""
 
 import logging
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_fabric.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
+from lightning_fabric.accelerators.cpu import CPUAccelerator
+from lightning_fabric.accelerators.cuda import CUDAAccelerator
+from lightning_fabric.accelerators.mps import MPSAccelerator
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
-from pulmo.environment import is_first_process
+from pulmo.agreement import is_first_process
 from pulmo.errors import ConfigError
 
 # ${better:val/loss} is "min": which way a figure improves, so that `monitor` and `mode` cannot disagree.

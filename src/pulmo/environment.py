@@ -37,11 +37,6 @@ def is_phantom(config: DictConfig) -> bool:
     return (Path(config.data.root).expanduser() / "PHANTOM.txt").exists()
 
 
-def is_first_process() -> bool:
-    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
 def _environment(config: DictConfig) -> dict[str, Any]:
     versions = {}
     for package in PACKAGES:

@@ -18,9 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pulmo.agreement import agree
+from pulmo.agreement import agree, is_first_process
 from pulmo.config import explain
-from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
 
 PACKAGED = Path(__file__).parent / "conf"

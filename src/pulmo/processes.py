@@ -146,7 +146,7 @@ def _own_launcher(trainer: Trainer, config: DictConfig, folder: Path) -> Launche
         return None
     if trainer.num_nodes > 1:
         raise ConfigError(
-            f"trainer.num_nodes={trainer.num_nodes}: start the processes by torchrun or srun, or give trainer.num_nodes=1"
+            f"trainer.num_nodes={trainer.num_nodes}: start the processes by torchrun or srun, or give one node"
         )
     strategy._launcher = Launcher(strategy.launcher, config, folder)
     return strategy._launcher

@@ -23,6 +23,7 @@ from torch import nn
 
 from pulmo import config as configuration
 from pulmo import earlier_runs, environment, run_state
+from pulmo.agreement import is_first_process
 from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
@@ -34,6 +35,7 @@ from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
 from pulmo.processes import together
 from pulmo.run_state import State
+from pulmo.sharded import ShardedStrategy
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 
@@ -90,7 +92,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
     begun = (folder / "checkpoints").exists() or (folder / "metrics.json").exists()
-    if begun and environment.is_first_process() and not config.resume:
+    if begun and is_first_process() and not config.resume:
         raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
     seed_everything(config.seed, workers=True, verbose=False)
     # A resumed run keeps its split, whatever has come into the data set's folder since.
@@ -126,6 +128,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
+    _check_sharding(config)
     _make(config.strategy).apply(task, accelerator, str(config.trainer.precision))
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
@@ -217,7 +220,8 @@ def finish(experiment: Experiment) -> float | None:
             best_epoch=None if "best_epoch" not in figures else int(figures["best_epoch"]),
             stages=stages[0] if stages else (),
         )
-        drawn |= _draw_cases(experiment)
+        if not isinstance(experiment.trainer.strategy, ShardedStrategy):  # no process has the whole network
+            drawn |= _draw_cases(experiment)
         measured = [split for split in ("val", "test") if split in task.predictions]
         scores = {split: task.image_scores(task.predictions[split]) for split in measured}
         both = {split: pair for split, pair in scores.items() if pair is not None}
@@ -264,6 +268,22 @@ def _check_norms(task: Task) -> None:
             raise ConfigError(
                 f"trainer.sync_batchnorm=true would take the activation out of {type(module).__name__}: give false"
             )
+
+
+def _check_sharding(config: DictConfig) -> None:
+    """Raise `ConfigError` for what cannot be done by processes that have a share of the network or its optimizer."""
+    strategy = config.trainer.strategy if isinstance(config.trainer.strategy, DictConfig) else {}
+    target = str(strategy.get("_target_", ""))
+    if not target.startswith("pulmo.sharded."):
+        return
+    refused = {
+        "finetune=full": config.finetune.stages is not None,
+        "callbacks=default": "ema" in config.callbacks,
+        "predict=false": bool(config.predict),
+    }
+    for choice, wrong in refused.items():
+        if wrong:
+            raise ConfigError(f"strategy=fsdp and strategy=deepspeed take {choice} alone: choose strategy=ddp, or that")
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

@@ -72,9 +72,7 @@ def test_one_process__takes_the_same_steps_by_accumulating(
 
 
 @pytest.mark.slow
-def test_resume__goes_on_with_another_number_of_processes_and_the_same_updates(
-    phantoms: Path, tmp_path: Path
-) -> None:
+def test_resume__goes_on_with_another_number_of_processes_and_the_same_updates(phantoms: Path, tmp_path: Path) -> None:
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]
     _run(*SMALL, "strategy=ddp_cpu", "scheduler=constant", "trainer.max_epochs=1", *places, cwd=tmp_path)
     for number, strategy in enumerate(["cpu", "ddp_cpu"], start=2):

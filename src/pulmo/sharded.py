@@ -1,6 +1,8 @@
 """Strategies that share out a network's weights or its optimizer among GPUs, and still leave one checkpoint file."""
 
+import contextlib
 import importlib.util
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ class ShardedStrategy(FSDPStrategy):
                 cpu_offload=self.cpu_offload,
                 mixed_precision=self.mixed_precision_config,
                 sharding_strategy=self.sharding_strategy,
-                device_id=self.root_device.index,
+                device_id=self.root_device,
                 **self.kwargs,
             )
         for name, part in task.named_children():  # the image's normalisation, the loss, metrics
@@ -91,10 +93,12 @@ class OneFileDeepSpeed(DeepSpeedStrategy):
         path = Path(self.broadcast(filepath))
         super().save_checkpoint(checkpoint, str(_shards(path)), storage_options)
         if self.is_global_zero:
-            from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
             whole = dict(checkpoint["state_dict"])
-            whole |= get_fp32_state_dict_from_zero_checkpoint(str(_shards(path)), tag="checkpoint")
+            if any(weight.dtype in (torch.float16, torch.bfloat16) for weight in whole.values()):
+                from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+                with contextlib.redirect_stdout(io.StringIO()):
+                    whole |= get_fp32_state_dict_from_zero_checkpoint(str(_shards(path)), tag="checkpoint")
             content = {name: part for name, part in checkpoint.items() if name != "optimizer_states"}
             weights = {name: weight.float() if weight.is_floating_point() else weight for name, weight in whole.items()}
             self.checkpoint_io.save_checkpoint(content | {"state_dict": weights}, path)

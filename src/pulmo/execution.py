@@ -11,6 +11,7 @@ import cv2
 import torch
 from omegaconf import DictConfig
 
+from pulmo.errors import ConfigError
 from pulmo.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def settle(trainer: DictConfig) -> str:
     """Put the precision that pays on this machine where `precision` is "auto"; give the accelerator's name.
 
     bf16-mixed keeps weights and optimizer in float32 and computes convolutions and products in bfloat16. It pays
-    where the device has instructions for it: Ampere and newer, or a CPU with AVX512-BF16 or AMX.
+    where the device has instructions for it: Ampere and newer, or a CPU with AVX512-BF16 or AMX. Raises `ConfigError`
+    for float16 on a CPU.
     """
     accelerator = str(trainer.accelerator)
     if accelerator in ("auto", "gpu"):
@@ -67,6 +69,8 @@ def settle(trainer: DictConfig) -> str:
     if trainer.precision == "auto":
         native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(accelerator)
         trainer.precision = "bf16-mixed" if native is not None and native() else "32-true"
+    if accelerator == "cpu" and str(trainer.precision).startswith("16"):  # Lightning would take bfloat16 instead
+        raise ConfigError(f"trainer.precision={trainer.precision} needs a GPU: on a CPU give bf16-mixed or 32-true")
     return accelerator
 
 

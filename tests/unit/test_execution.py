@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo import execution
+from pulmo.errors import ConfigError
 from pulmo.execution import Execution, keep_freed_memory, settle
 
 
@@ -31,6 +32,11 @@ def test_settle__takes_bf16_where_it_is_native_unless_told(
     trainer: DictConfig = OmegaConf.create({"accelerator": accelerator, "precision": precision})
     assert settle(trainer) == ("cpu" if accelerator == "auto" else accelerator)
     assert trainer.precision == chosen
+
+
+def test_settle__refuses_float16_on_a_cpu() -> None:
+    with pytest.raises(ConfigError, match="precision=16-mixed needs a GPU: on a CPU give bf16-mixed or 32-true"):
+        settle(OmegaConf.create({"accelerator": "cpu", "precision": "16-mixed"}))
 
 
 @pytest.mark.parametrize("bf16", [True, False])

@@ -6,7 +6,7 @@ ARGS ?= experiment=sample
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow test-lowest check bench bench-gpu dashboard sample lock clean
+.PHONY: help train test test-slow test-nodes test-lowest check bench bench-gpu dashboard sample lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: .venv/ready ## install, then the whole suite
 
 test-slow: .venv/ready ## the proofs that take minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+test-nodes: .venv/ready ## one run over two hosts made of network namespaces, as root: sudo make test-nodes
+	@tests/cluster/two_hosts.sh
 
 test-lowest: ## the suite on the oldest versions that pyproject.toml allows
 	@$(PYTHON) -m venv .venv-lowest

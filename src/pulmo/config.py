@@ -2,9 +2,11 @@
 
 import inspect
 import json
+import os
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -17,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
+from pulmo.agreement import is_first_process
 from pulmo.errors import ConfigError
 
 # ${better:val/loss} is "min": which way a figure improves, so that `monitor` and `mode` cannot disagree.
@@ -26,6 +29,16 @@ OmegaConf.register_new_resolver(
 
 # ${fused_without:${trainer.gradient_clip_val}}: Lightning refuses to clip the gradients of a fused optimizer.
 OmegaConf.register_new_resolver("fused_without", lambda clipping: None if clipping else True, replace=True)
+
+# ${launched:%Y-%m-%d}: when the run began; `agreement` lets it be the same time in all processes of a run.
+OmegaConf.register_new_resolver(
+    "launched", lambda pattern: datetime.now().strftime(pattern), use_cache=True, replace=True
+)
+
+# ${by_first_process:train.log}: a file that one process of a run writes; the others write it nowhere.
+OmegaConf.register_new_resolver(
+    "by_first_process", lambda path: path if is_first_process() else os.devnull, replace=True
+)
 
 PLAIN = (bool, int, float, str, type(None), list, dict)
 

@@ -78,12 +78,11 @@ def gate(config: DictConfig) -> Gate | None:
     )
 
 
-def training_of(config: DictConfig, folder: Path) -> Path:
-    """The run that `trained_in` names, whose training is this run's too.
+def check_training(config: DictConfig, run: Path, folder: Path) -> None:
+    """See to it that the training of `run` is that of this run, which is made in `folder`.
 
     Raises `ConfigError` where more differs than the threshold, or the run has no checkpoint.
     """
-    run = Path(config.trained_in).expanduser()
     recorded = run / "config.yaml"
     if best_checkpoint(run) is None or not recorded.is_file():
         raise ConfigError(f"trained_in={run}: no checkpoints/best.ckpt and config.yaml there; give a finished run")
@@ -93,7 +92,6 @@ def training_of(config: DictConfig, folder: Path) -> Path:
     differ = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
     if differ:
         raise ConfigError(f"trained_in={run} was trained otherwise, see {', '.join(differ[:5])}: train anew")
-    return run
 
 
 def keep_training(task: Task, run: Path, folder: Path) -> None:

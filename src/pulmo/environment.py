@@ -60,11 +60,6 @@ def is_phantom(config: DictConfig) -> bool:
     return (Path(config.data.root).expanduser() / "PHANTOM.txt").exists()
 
 
-def is_first_process() -> bool:
-    """Whether no launcher (Lightning's, torchrun, SLURM) has made this process a later rank."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
 def in_sweep() -> bool:
     """Whether this run is a job of a multirun."""
     return HydraConfig.initialized() and bool(HydraConfig.get().mode == RunMode.MULTIRUN)

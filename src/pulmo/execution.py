@@ -5,12 +5,13 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import cv2
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from pulmo.errors import ConfigError
 from pulmo.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,21 @@ class Execution:
     compile        the network by torch.compile: a minute at the start, on a GPU less time a step
     keep_memory    on the CPU: freed memory stays with the process rather than be cleared by the kernel at every step
     profile        tell where the time went, and trace some steps: see `TimeProfile`
+
+    Three more say what an update of the weights sees, whatever it runs on, see `batches`:
+
+    effective_batch  images an update, over all processes; None: those of a batch in each
+    lr_scaling       learning rates by the effective batch's ratio to `base_batch`, by its root, or as they are given
+    base_batch       images an update that the given learning rates are for
     """
 
     channels_last: bool = True
     compile: bool = False
     keep_memory: bool = True
     profile: bool = False
+    effective_batch: int | None = None
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    base_batch: int | None = None
 
     def apply(self, task: Task, accelerator: str, precision: str) -> None:
         """Lay out, compile, and tell how the network runs; before the trainer is made."""
@@ -45,23 +55,22 @@ class Execution:
         log.info("on %s: %s", _device(accelerator), ", ".join([precision, *(name for name, on in parts.items() if on)]))
 
 
-def settle(trainer: DictConfig, resumed: Path | None = None) -> str:
+def settle(trainer: DictConfig) -> str:
     """Put the precision that pays on this machine where `precision` is "auto"; give the accelerator's name.
 
-    A run that is `resumed` in its folder keeps the precision that it began with, whatever pays here.
     bf16-mixed keeps weights and optimizer in float32 and computes convolutions and products in bfloat16. It pays
-    where the device has instructions for it: Ampere and newer, or a CPU with AVX512-BF16 or AMX.
+    where the device has instructions for it: Ampere and newer, or a CPU with AVX512-BF16 or AMX. Raises `ConfigError`
+    for float16 on a CPU.
     """
     accelerator = str(trainer.accelerator)
     if accelerator in ("auto", "gpu"):
         found = (name for name in ("cuda", "mps") if getattr(torch, name).is_available())
         accelerator = next(found, "cpu")
-    recorded = resumed / "config.yaml" if resumed is not None else None
-    if trainer.precision == "auto" and recorded is not None and recorded.is_file():
-        trainer.precision = OmegaConf.load(recorded).trainer.precision
     if trainer.precision == "auto":
         native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(accelerator)
         trainer.precision = "bf16-mixed" if native is not None and native() else "32-true"
+    if accelerator == "cpu" and str(trainer.precision).startswith("16"):  # Lightning would take bfloat16 instead
+        raise ConfigError(f"trainer.precision={trainer.precision} needs a GPU: on a CPU give bf16-mixed or 32-true")
     return accelerator
 
 

@@ -5,32 +5,32 @@ import logging
 import multiprocessing
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import hydra
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pulmo import run_state
+from pulmo.agreement import agree, is_first_process
 from pulmo.config import explain
-from pulmo.environment import is_first_process
-from pulmo.errors import ConfigError, PulmoError
+from pulmo.errors import PulmoError
+from pulmo.resuming import MULTIRUN, resumed, settled
 from pulmo.run_state import State
 
 log = logging.getLogger(__name__)
 
-MULTIRUN = ("-m", "--multirun")
-
 PACKAGED = Path(__file__).parent / "conf"
+GRACE = 3.0  # seconds in which the first process may tell the same mistake, and end the others
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
 
 
@@ -41,9 +41,11 @@ def launch() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
+        if not is_first_process():
+            logging.disable(logging.WARNING)  # Hydra's own lines too
         flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
         rest = [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
-        sys.argv[1:] = resumed(_sweep_resumed([*flags, *rest]))  # Hydra takes -m only before or behind all overrides
+        sys.argv[1:] = agree([*flags, *rest], resumed)  # Hydra takes -m only before or behind all overrides
         _main()
     except PulmoError as error:
         _end(str(error), error)
@@ -94,6 +96,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     if run_state.read(folder).get("state") in (State.FINISHED, State.PRUNED):
         return None
     hydra_config = HydraConfig.get()
+    given = list(hydra_config.overrides.task)
     sweep = Path(hydra_config.sweep.dir)
     in_turn = hydra_config.launcher["_target_"] == IN_TURN
     if in_turn:
@@ -105,8 +108,10 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     last = folder / "checkpoints" / "last.ckpt"
     if config.resume is None and last.is_file():
         config.resume = str(last)
+        for override in settled(folder, [], given):
+            OmegaConf.update(config, *override.split("=", 1))
     try:
-        return run.train(config, folder, list(hydra_config.overrides.task))
+        return run.train(config, folder, given)
     except Exception as error:
         log.error("failed: %s", error, exc_info=not isinstance(error, PulmoError))
         raise
@@ -115,77 +120,28 @@ def _job(config: DictConfig, folder: Path) -> float | None:
             tell_progress(sweep)
 
 
+def join() -> None:
+    """Train as a further process of a run, in the folder and by the configuration that its first process gives."""
+    from pulmo import run
+
+    quiet()
+    config = OmegaConf.create(sys.stdin.read())
+    try:
+        run.train(cast(DictConfig, config), Path(sys.argv[1]), [])
+    except PulmoError as error:
+        _end(str(error), error)
+
+
 def _end(message: str, error: Exception) -> NoReturn:
     """Print the message and exit; from within Hydra's job too, which would print its own line for an error."""
     if os.environ.get("PULMO_TRACE") == "1":
         raise error
+    if not is_first_process():
+        time.sleep(GRACE)
     if message.startswith("Caught "):  # in a worker of torch's DataLoader, which sends the whole trace as text
         message = message.strip().splitlines()[-1].partition(": ")[2]
     print(f"pulmo: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-def resumed(arguments: list[str]) -> list[str]:
-    """Replace `resume=last|RUN|CHECKPOINT` by the run's own overrides, folder and checkpoint, then the new ones.
-
-    "last" is the newest run under outputs/ with a checkpoint; where `data=` or `model=` is given, of that pair.
-    Raises `ConfigError` if there is none.
-    """
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
-    if not values or values[-1] in ("", "null"):
-        return arguments
-    rest = [argument for argument in arguments if not argument.startswith("resume=")]
-    if any(argument in MULTIRUN for argument in rest):
-        raise ConfigError("resume goes on with one run; leave out -m")
-    checkpoint = _checkpoint(values[-1], rest)
-    folder = checkpoint.parents[1]
-    stored = folder / "overrides.yaml"
-    if not stored.is_file():
-        raise ConfigError(f"resume={values[-1]}: {folder} has no overrides.yaml, so it is no run folder of pulmo")
-    rest = [argument for argument in rest if not argument.startswith("run_dir=")]
-    kept = [override for override in yaml.safe_load(stored.read_text()) or [] if not _replaced(override, rest)]
-    return [*kept, f"run_dir='{folder}'", f"resume='{checkpoint}'", *rest]
-
-
-def _sweep_resumed(arguments: list[str]) -> list[str]:
-    """Replace `sweep.resume=true` by the folder of the newest sweep of this very command."""
-    if "sweep.resume=true" not in (argument.lower() for argument in arguments):
-        return arguments
-    if not any(argument in MULTIRUN for argument in arguments):
-        raise ConfigError("sweep.resume=true goes on with a sweep: give -m and the same overrides")
-    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        return arguments
-    from pulmo.multirun.jobs import newest
-
-    return [*arguments, f"hydra.sweep.dir='{newest(arguments)}'"]
-
-
-def _checkpoint(value: str, rest: list[str]) -> Path:
-    if value == "last":
-        chosen = dict(
-            argument.split("=", 1) for argument in rest if argument.startswith(("data=", "model=", "run_dir="))
-        )
-        if "run_dir" in chosen:
-            found = [Path(chosen["run_dir"]) / "checkpoints" / "last.ckpt"]
-        else:
-            pair = f"{chosen.get('data', '*')}_{chosen.get('model', '*')}"
-            found = sorted(
-                Path("outputs").glob(f"{pair}/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime
-            )
-        if not found or not found[-1].is_file():
-            raise ConfigError("resume=last: no run with a checkpoint in outputs/; give resume=RUN_FOLDER")
-        return found[-1].resolve()
-    path = Path(value).expanduser()
-    checkpoint = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if not checkpoint.is_file():
-        anew = f"; to begin anew in it: run_dir={value}, without resume" if path.is_dir() else ""
-        raise ConfigError(f"resume={value}: no file {checkpoint}{anew}; give last, a run folder, or a checkpoint")
-    return checkpoint.resolve()
-
-
-def _replaced(override: str, rest: list[str]) -> bool:
-    key = override.partition("=")[0].lstrip("+~")
-    return any(argument.partition("=")[0].lstrip("+~") == key for argument in rest)
 
 
 def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -216,7 +172,7 @@ def _dotted(node: DictConfig, path: str) -> list[str]:
 
 def _remove_if_unused(folder: Path) -> None:
     """Take away the folder of a run that never began, when nothing but its log is in it."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
+    if is_first_process() and folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

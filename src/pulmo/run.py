@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import signal
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +23,8 @@ from torch import nn
 
 from pulmo import config as configuration
 from pulmo import earlier_runs, environment, run_state
+from pulmo.agreement import is_first_process
+from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.time_profile import TimeProfile
@@ -32,7 +33,9 @@ from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
+from pulmo.processes import together
 from pulmo.run_state import State
+from pulmo.sharded import ShardedStrategy
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 
@@ -60,17 +63,16 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         if config.resume:
             log.info("going on from %s", config.resume)
     try:
-        if config.trained_in is None:
-            fit(experiment)
-        test(experiment)
-        monitored = finish(experiment)
-        if config.predict:
-            predict(experiment)
+        with together(experiment.trainer, config, folder):
+            if config.trained_in is None:
+                fit(experiment)
+            test(experiment)
+            monitored = finish(experiment)
+            if config.predict:
+                predict(experiment)
     except Exception as error:
         if experiment.trainer.is_global_zero:
             run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
-        if isinstance(error, PulmoError):
-            _end_other_processes(experiment.trainer)
         raise
     if experiment.trainer.is_global_zero:
         from pulmo.report.summary import print_summary
@@ -87,14 +89,13 @@ def build(config: DictConfig, folder: Path) -> Experiment:
 
     Raises `ConfigError` or `DataError` for all that can be known to be wrong by now.
     """
-    accelerator = settle(config.trainer, folder if config.resume else None)
-    OmegaConf.set_readonly(config, True)
+    accelerator = settle(config.trainer)
     configuration.check(config)
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
-    trained_in = earlier_runs.training_of(config, folder) if config.trained_in else None
+    trained_in = None if config.trained_in is None else Path(config.trained_in).expanduser()
     begun = ((folder / "checkpoints").exists() and not trained_in) or (folder / "metrics.json").exists()
-    if begun and environment.is_first_process() and not config.resume:
+    if begun and is_first_process() and not config.resume:
         raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
     seed_everything(config.seed, workers=True, verbose=False)
     # A resumed run keeps its split, whatever has come into the data set's folder since.
@@ -102,6 +103,10 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     pinned = (config.resume or trained_in) and split.exists()
     same_split = {"split": str(split), "folds": None, "fold": None} if pinned else {}
     datamodule: ChestDataModule = _make(config.data, **same_split)
+    update = settle_update(config, accelerator)
+    OmegaConf.set_readonly(config, True)
+    if trained_in is not None:
+        earlier_runs.check_training(config, trained_in, folder)
     datamodule.needs = get_class(config.model.task["_target_"]).needs(config.model.task)
     datamodule.check()
     earlier: list[Callback] = []
@@ -115,6 +120,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     gate = earlier_runs.gate(config)
     class_names = list(datamodule.class_names)
     task: Task = _make(config.model.task, class_names=class_names, **(gate.arguments if gate else {}))
+    task.rate_factor = update.rate_factor
+    task.figures["train/images_per_update"] = update.effective
     task.check_input(config.model.input.channels, config.preprocess.size)
     task.origin = origin(config, class_names, gate.plain if gate else {})
     callbacks = [_make(part) for part in config.callbacks.values() if part is not None]
@@ -127,6 +134,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
+    _check_sharding(config)
     _make(config.strategy).apply(task, accelerator, str(config.trainer.precision))
     loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
@@ -221,7 +229,8 @@ def finish(experiment: Experiment) -> float | None:
             best_epoch=None if "best_epoch" not in figures else int(figures["best_epoch"]),
             stages=stages[0] if stages else (),
         )
-        drawn |= _draw_cases(experiment)
+        if not isinstance(experiment.trainer.strategy, ShardedStrategy):  # no process has the whole network
+            drawn |= _draw_cases(experiment)
         measured = [split for split in ("val", "test") if split in task.predictions]
         scores = {split: task.image_scores(task.predictions[split]) for split in measured}
         both = {split: pair for split, pair in scores.items() if pair is not None}
@@ -270,11 +279,20 @@ def _check_norms(task: Task) -> None:
             )
 
 
-def _end_other_processes(trainer: Trainer) -> None:
-    """End the processes that Lightning started: they would wait for this one, then print traces."""
-    launcher = trainer.strategy.launcher
-    if launcher is not None and hasattr(launcher, "kill"):
-        launcher.kill(signal.SIGTERM)
+def _check_sharding(config: DictConfig) -> None:
+    """Raise `ConfigError` for what cannot be done by processes that have a share of the network or its optimizer."""
+    strategy = config.trainer.strategy if isinstance(config.trainer.strategy, DictConfig) else {}
+    target = str(strategy.get("_target_", ""))
+    if not target.startswith("pulmo.sharded."):
+        return
+    refused = {
+        "finetune=full": config.finetune.stages is not None,
+        "callbacks=default": "ema" in config.callbacks,
+        "predict=false": bool(config.predict),
+    }
+    for choice, wrong in refused.items():
+        if wrong:
+            raise ConfigError(f"strategy=fsdp and strategy=deepspeed take {choice} alone: choose strategy=ddp, or that")
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

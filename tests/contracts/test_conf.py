@@ -29,7 +29,7 @@ OPTIONS = [
     for file in sorted((CONF / group).glob("*.yaml"))
     if not file.stem.startswith("_")
 ]
-NO_GPU_HERE = {("strategy", "gpu"), ("strategy", "ddp")}
+NO_GPU_HERE = {("strategy", name) for name in ("gpu", "ddp", "fsdp", "deepspeed")}
 
 
 def task_of(model: str) -> str:

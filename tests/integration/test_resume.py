@@ -14,8 +14,9 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from pulmo import launch, run
+from pulmo import run
 from pulmo.errors import ConfigError
+from pulmo.resuming import resumed
 from tests.conftest import SMALL, figures_of
 
 STAGES = (
@@ -137,7 +138,7 @@ def test_resumed__takes_the_stored_overrides_and_lets_new_ones_win(tmp_path: Pat
     checkpoint = folder / "checkpoints" / "last.ckpt"
     checkpoint.touch()
     (folder / "overrides.yaml").write_text("[model=vgg16, seed=3, trainer.max_epochs=5]")
-    arguments = launch.resumed([f"resume={folder}", "trainer.max_epochs=9"])
+    arguments = resumed([f"resume={folder}", "trainer.max_epochs=9"])
     assert arguments == [
         "model=vgg16",
         "seed=3",
@@ -155,8 +156,8 @@ def test_resumed__last_is_the_newest_of_the_pair(tmp_path: Path, monkeypatch: py
         (folder / "overrides.yaml").write_text("[]")
         (folder / "checkpoints" / "last.ckpt").touch()
         os.utime(folder / "checkpoints" / "last.ckpt", (1000 * (age != 1) + age, 1000 * (age != 1) + age))
-    assert "newest" in launch.resumed(["resume=last"])[0]
-    assert "rsna_vgg16/new'" in launch.resumed(["resume=last", "data=rsna"])[0]
+    assert "newest" in resumed(["resume=last"])[0]
+    assert "rsna_vgg16/new'" in resumed(["resume=last", "data=rsna"])[0]
 
 
 def test_resume__a_threshold_chosen_anew_is_the_one_that_the_test_uses(
@@ -170,6 +171,22 @@ def test_resume__a_threshold_chosen_anew_is_the_one_that_the_test_uses(
     table = pd.read_csv(folder / "predictions_test.csv")
     assert (table["prediction"] == (table["score"] >= 0.1)).all()
     assert table["prediction"].any()
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"),
+    [([], ["trainer.precision=32-true"]), (["trainer.precision=bf16-mixed"], ["trainer.precision=bf16-mixed"])],
+)
+def test_resumed__keeps_the_precision_that_the_run_was_given(
+    tmp_path: Path, given: list[str], precision: list[str]
+) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "overrides.yaml").write_text("[model=vgg16]")
+    (folder / "config.yaml").write_text("trainer: {precision: 32-true}")  # what "auto" meant on that machine
+    arguments = resumed([f"resume={folder}", *given])
+    assert [argument for argument in arguments if argument.startswith("trainer.precision=")] == precision
 
 
 def test_resume__steps_as_this_run_does_and_not_as_the_cut_off_one(

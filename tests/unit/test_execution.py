@@ -1,7 +1,6 @@
 """How a network runs on the machine at hand, and that it computes the same."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo import execution
+from pulmo.errors import ConfigError
 from pulmo.execution import Execution, keep_freed_memory, settle
 
 
@@ -34,15 +34,9 @@ def test_settle__takes_bf16_where_it_is_native_unless_told(
     assert trainer.precision == chosen
 
 
-@pytest.mark.parametrize(("given", "kept"), [("auto", "32-true"), ("bf16-mixed", "bf16-mixed")])
-def test_settle__a_resumed_run_keeps_the_precision_that_it_began_with(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, kept: str
-) -> None:
-    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: True)
-    (tmp_path / "config.yaml").write_text("trainer: {precision: 32-true}")  # what "auto" meant on that machine
-    trainer = OmegaConf.create({"accelerator": "cpu", "precision": given})
-    settle(trainer, tmp_path)
-    assert trainer.precision == kept
+def test_settle__refuses_float16_on_a_cpu() -> None:
+    with pytest.raises(ConfigError, match="precision=16-mixed needs a GPU: on a CPU give bf16-mixed or 32-true"):
+        settle(OmegaConf.create({"accelerator": "cpu", "precision": "16-mixed"}))
 
 
 @pytest.mark.parametrize("bf16", [True, False])

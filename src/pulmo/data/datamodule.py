@@ -194,9 +194,8 @@ class ChestDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> Loader:
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
         dataset = self._datasets["train"]
-        rank, world = self._rank_and_world()
         labels = dataset.table["label"].tolist()
-        order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, rank=rank, world=world)
+        order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, **self._place())
         drop_last = len(order) > 1 and len(order) % self.batch_size == 1
         return self._loaders().loader("train", order, drop_last=drop_last)
 
@@ -272,8 +271,7 @@ class ChestDataModule(LightningDataModule, ABC):
         return RadiographDataset(part.reset_index(drop=True), rows, store, self.needs, augment, self.box_shape)
 
     def _evaluation_loader(self, split: Split | Literal["predict"]) -> Loader:
-        rank, world = self._rank_and_world()
-        order = EveryImageOnce(len(self._datasets[split]), rank=rank, world=world)
+        order = EveryImageOnce(len(self._datasets[split]), batch_size=self.batch_size, **self._place())
         return self._loaders().loader(split, order, drop_last=False)
 
     def _loaders(self) -> Loaders:
@@ -292,8 +290,8 @@ class ChestDataModule(LightningDataModule, ABC):
             )
         return self._made
 
-    def _rank_and_world(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+    def _place(self) -> dict[str, int]:
+        return {} if self.trainer is None else {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
 
 
 def _listed(targets: frozenset[Target]) -> str:

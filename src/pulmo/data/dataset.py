@@ -140,10 +140,17 @@ class TrainOrder(Sampler[Draw]):
 
 
 class EveryImageOnce(Sampler[Draw]):
-    """All images in the order of the table, shared out among `world` ranks; none padded, none repeated."""
+    """All images in the order of the table, shared out among `world` ranks batch by batch; none padded.
 
-    def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:
-        self._rows = range(rank, count, world)
+    Each batch is one that a single process would have made: what a network says of an image differs in the last
+    digits with the size of its batch. A rank beyond the last batch takes one that another has too, since all must
+    take part; `PredictionCollector` counts it once.
+    """
+
+    def __init__(self, count: int, *, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        batches = [range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
+        own = batches[rank::world] or batches[:1]
+        self._rows = [row for batch in own for row in batch]
 
     def __len__(self) -> int:
         return len(self._rows)

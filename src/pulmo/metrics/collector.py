@@ -40,13 +40,17 @@ class PredictionCollector(Metric):
             getattr(self, _count(name)).append(counts)
 
     def gathered(self) -> Predictions:
-        """All images, ascending by row, on the CPU."""
+        """All images, each once, ascending by row, on the CPU."""
         whole: _Whole = self.compute()
         return whole.predictions
 
     def compute(self) -> "_Whole":
         """As `gathered`, wrapped: torchmetrics would take the axis off tensors of a single image."""
-        order = self._all("row").argsort()
+        rows = self._all("row")
+        order = rows.argsort(stable=True)
+        first = torch.ones(len(order), dtype=torch.bool)
+        first[1:] = rows[order].diff() > 0  # of an image that two processes had; see `EveryImageOnce`
+        order = order[first]
         results: dict[str, Any] = {name: self._all(name)[order] for name in self.columns}
         for name in self.lists:
             of_image = torch.split(self._all(name), self._all(_count(name)).tolist())

@@ -74,6 +74,7 @@ class Task(LightningModule, ABC):
         self.collected, self.train_loss = collected, mean_of_steps()
         # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
         self.learning_rates: Mapping[str, float | None] = {"": None}
+        self.rate_factor = 1.0  # of every rate, where batches are larger than those that the rates are for
         self.stage_epochs: int | None = None
         self.schedule_steps: int | None = None
         # Plain values that rebuild this task; `pulmo.checkpoint.load_task` reads them from the checkpoint.
@@ -209,6 +210,8 @@ class Task(LightningModule, ABC):
             optimizer = self.optimizer(groups)
         except ValueError as error:  # a rate below nought, say
             raise ConfigError(f"model.optimizer: {error}") from error
+        for group in optimizer.param_groups:
+            group["lr"] *= self.rate_factor
         if self.scheduler is None:
             return optimizer
         epochs = self.trainer.max_epochs

@@ -1,7 +1,7 @@
 """Samples, and the order in which they come."""
 
 from collections import Counter
-from itertools import chain, zip_longest
+from itertools import chain
 
 import albumentations as A
 import numpy as np
@@ -71,14 +71,20 @@ def test_train_order__balanced_draws_every_image_of_a_class_alike() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("count", [1, 6, 7])
-def test_every_image_once__covers_all_exactly_once(count: int, world: int) -> None:
-    ranks = [EveryImageOnce(count, rank=rank, world=world) for rank in range(world)]
-    rows = [[draw.row for draw in rank] for rank in ranks]
-    assert sorted(chain.from_iterable(rows)) == list(range(count))
-    assert [len(rank) for rank in ranks] == [len(part) for part in rows]
-    assert [row for row in chain.from_iterable(zip_longest(*rows)) if row is not None] == list(range(count))
-    assert all(draw.seed is None for rank in ranks for draw in rank)
+@pytest.mark.parametrize("count", [1, 6, 7, 12])
+def test_every_image_once__shares_out_the_batches_of_a_single_process(count: int, world: int) -> None:
+    def batches(rank: int, world: int) -> list[list[int]]:
+        order = EveryImageOnce(count, batch_size=3, rank=rank, world=world)
+        rows = [draw.row for draw in order]
+        assert len(order) == len(rows) > 0  # all ranks must take part
+        assert all(draw.seed is None for draw in order)
+        return [rows[start : start + 3] for start in range(0, len(rows), 3)]
+
+    alone = batches(0, 1)
+    shares = [batches(rank, world) for rank in range(world)]
+    assert list(chain.from_iterable(alone)) == list(range(count))
+    assert sorted(chain.from_iterable(shares[: len(alone)])) == alone
+    assert all(share == [alone[0]] for share in shares[len(alone) :])
 
 
 def test_filled__pixels_whose_centre_is_inside() -> None:

@@ -37,6 +37,17 @@ def test_collector__merged_from_two_processes_is_that_of_one() -> None:
     assert all(torch.equal(a, b) for a, b in zip(both["boxes"], whole["boxes"], strict=True))
 
 
+def test_collector__an_image_that_two_processes_had_is_counted_once() -> None:
+    collector = PredictionCollector(["score"], {"boxes": 2})
+    for rows in ([0, 1], [0, 1], [2]):
+        boxes = [torch.full((row, 2), float(row)) for row in rows]
+        collector.update(row=torch.tensor(rows), score=torch.tensor(rows) / 10, boxes=boxes)
+    predictions = collector.gathered()
+    assert predictions["row"].tolist() == [0, 1, 2]
+    assert torch.equal(predictions["score"], torch.tensor([0, 1, 2]) / 10)
+    assert [part.tolist() for part in predictions["boxes"]] == [[], [[1.0, 1.0]], [[2.0, 2.0], [2.0, 2.0]]]
+
+
 def test_collector__a_single_image_keeps_its_axes() -> None:
     collector = PredictionCollector(["score", "logits"], {"boxes": 5})
     collector.update(

@@ -1,0 +1,99 @@
+"""FSDP on two CPU processes: what it learns is what one process learns, and its checkpoint is one file for anybody.
+
+Lightning keeps its FSDP from CPUs, but not ours: torch can do it by gloo, slowly.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from pulmo import run
+from pulmo.checkpoint import load_task
+from pulmo.errors import ConfigError, MissingExtraError
+from pulmo.sharded import OneFileDeepSpeed
+from tests.conftest import SMALL
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+ON_CPU = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=false"]
+FSDP = ["strategy=fsdp", *ON_CPU, "+trainer.strategy.process_group_backend=gloo"]
+BLOCKS = ["trainer.strategy.auto_wrap_policy.min_num_params=50000"]  # two of the small network
+
+
+@pytest.mark.slow
+def test_fsdp__learns_as_one_process_does_and_leaves_a_whole_checkpoint(
+    composed: Callable[..., DictConfig], phantoms: Path, tmp_path: Path
+) -> None:
+    folder, alone = tmp_path / "sharded", tmp_path / "alone"
+    places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={folder}"]
+    net = ["model.net.dropout=0", "trainer.gradient_clip_val=0.05", "optimizer=sgd", "trainer.max_epochs=2"]
+    _train(*SMALL, *FSDP, *BLOCKS, *net, "trainer.limit_train_batches=1", *places, cwd=tmp_path)
+    steps = ["strategy.effective_batch=16", "trainer.limit_train_batches=2"]
+    run.train(composed(*SMALL, *net, *steps, folder=alone), alone, [])
+    sharded, whole = (torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, alone))
+    torch.testing.assert_close(sharded["state_dict"], whole["state_dict"], atol=1e-6, rtol=1e-4)
+    assert load_task(folder / "checkpoints" / "best.ckpt").threshold is not None
+    last = f"resume={folder / 'checkpoints' / 'last.ckpt'}"  # goes on in one process, then again in shares
+    run.train(composed(*SMALL, *net, *steps, "trainer.max_epochs=3", last, folder=folder), folder, [])
+    _train(
+        *SMALL,
+        *FSDP,
+        *BLOCKS,
+        *net,
+        "trainer.limit_train_batches=1",
+        *places,
+        last,
+        "trainer.max_epochs=4",
+        cwd=tmp_path,
+    )
+    assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [0, 1, 2, 3]
+    further = ["trainer.max_epochs=4", f"resume={alone / 'checkpoints' / 'last.ckpt'}"]
+    run.train(composed(*SMALL, *net, *steps, *further, folder=alone), alone, [])
+    sharded, whole = (torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, alone))
+    torch.testing.assert_close(sharded["state_dict"], whole["state_dict"], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("finetune=head", "take finetune=full alone"), ("callbacks=ema", "take callbacks=default alone")],
+)
+def test_fsdp__what_shares_cannot_do_is_refused(
+    composed: Callable[..., DictConfig], tmp_path: Path, override: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run.build(composed(*SMALL[:3], *FSDP, override), tmp_path)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
+def test_sharding__needs_a_gpu(composed: Callable[..., DictConfig], tmp_path: Path, strategy: str) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(ConfigError, match="this machine has no GPU that torch can see"):
+        run.build(composed(*SMALL[:3], f"strategy={strategy}"), tmp_path)
+
+
+def test_deepspeed__is_an_extra(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulmo.sharded.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'pulmo\[deepspeed\]'"):
+        run.build(composed(*SMALL[:3], "strategy=deepspeed", *ON_CPU), tmp_path)
+
+
+def test_deepspeed__stage_3_is_refused_since_its_weights_are_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulmo.sharded.importlib.util.find_spec", lambda name: object())
+    with pytest.raises(ConfigError, match="strategy=fsdp"):
+        OneFileDeepSpeed(stage=3)
+
+
+def _train(*arguments: str, cwd: Path) -> None:
+    alike = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, TRAIN, *arguments]
+    finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=alike)
+    assert finished.returncode == 0, finished.stderr

@@ -108,8 +108,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     last = folder / "checkpoints" / "last.ckpt"
     if config.resume is None and last.is_file():
         config.resume = str(last)
-        for override in settled(folder, [], given):
-            OmegaConf.update(config, *override.split("=", 1))
+        config.merge_with_dotlist(settled(folder, [], given))
     try:
         return run.train(config, folder, given)
     except Exception as error:

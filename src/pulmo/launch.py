@@ -17,9 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from pulmo import interruption
 from pulmo.config import explain
 from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
+from pulmo.interruption import Interrupted
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
@@ -32,8 +34,13 @@ def launch() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
-        _main()
+        with interruption.handled():
+            sys.argv[1:] = resumed(sys.argv[1:])
+            _main()
+    except Interrupted as stop:
+        if not stop.told:
+            print(f"pulmo: interrupted by {stop.signal.name} before anything was begun", file=sys.stderr)
+        stop.end_process()
     except PulmoError as error:
         _end(str(error), error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -46,12 +53,16 @@ def launch() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")  # type: ignore[untyped-decorator]
 def _main(config: DictConfig) -> float | None:
-    from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
-
-    _quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return run.train(config, folder, list(HydraConfig.get().overrides.task))
+        with interruption.handled():  # again, for a launcher's worker process comes in here
+            from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
+
+            _quiet()
+            return run.train(config, folder, list(HydraConfig.get().overrides.task))
+    except Interrupted:
+        _remove_if_unused(folder)
+        raise
     except PulmoError as error:
         _remove_if_unused(folder)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -184,6 +195,7 @@ def _quiet() -> None:
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*predict returned None.*",
         r".*no logger configured.*",
+        r".*ended before the epoch ended and your dataloader is not resumable.*",  # the order of images is resumed
         r".*module\(s\) in eval mode at the start of training.*",  # frozen norms, and a detector's gate
         r".*isinstance\(treespec, LeafSpec\).*",
     ):

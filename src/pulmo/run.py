@@ -1,9 +1,9 @@
 """One experiment: from a composed configuration to objects, to a tested checkpoint in a run folder."""
 
-import json
 import logging
 import math
 import signal
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,14 +23,17 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import earlier_runs, environment, run_state
+from pulmo import earlier_runs, environment, interruption, run_state
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.callbacks.stopping import Stopping
 from pulmo.callbacks.time_profile import TimeProfile
 from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
+from pulmo.interrupted_run import leave, write_metrics
+from pulmo.interruption import Interrupted
 from pulmo.predicted_masks import write_masks
 from pulmo.run_state import State
 from pulmo.tasks.base import Task
@@ -56,20 +59,27 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     if experiment.trainer.is_global_zero:
         claim = _claimed(folder)  # held until this process ends, however it ends
         run_state.write(folder, State.RUNNING)
-        environment.write(config, folder, overrides)
-        if config.resume:
-            log.info("going on from %s", config.resume)
     try:
+        if experiment.trainer.is_global_zero:
+            environment.write(config, folder, overrides)
+            if config.resume:
+                log.info("going on from %s", config.resume)
         fit(experiment)
         test(experiment)
         monitored = finish(experiment)
         if config.predict:
             predict(experiment)
-    except Exception as error:
+    except (Interrupted, Exception) as error:
+        if stop := _interruption(error):
+            if not experiment.trainer.is_global_zero:
+                sys.exit(0)  # the first process tells; Lightning would kill it if it found this one ended otherwise
+            leave(folder, stop, experiment.trainer.state.fn, experiment.task.figures)
+            _end_other_processes(experiment.trainer, signal.SIGKILL)  # they may wait for this one
+            raise stop from None
         if experiment.trainer.is_global_zero:
             run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
         if isinstance(error, PulmoError):
-            _end_other_processes(experiment.trainer)
+            _end_other_processes(experiment.trainer, signal.SIGTERM)
         raise
     if experiment.trainer.is_global_zero:
         from pulmo.report.summary import print_summary
@@ -120,6 +130,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.strategy.profile:
         callbacks.append(TimeProfile(folder))
     callbacks += earlier if gate is None else [*earlier, gate.check]
+    callbacks.append(Stopping(folder / "checkpoints"))  # behind those that it calls where an epoch goes on
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
@@ -202,10 +213,9 @@ def finish(experiment: Experiment) -> float | None:
     from pulmo.report.tensorboard import log_results
 
     config, folder, task = experiment.config, experiment.folder, experiment.task
-    figures = dict(sorted(task.figures.items()))
+    figures = task.figures
     if experiment.trainer.is_global_zero:
-        plain = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        (folder / "metrics.json").write_text(json.dumps(plain, indent=2) + "\n")
+        write_metrics(folder, figures)
         callbacks: list[Callback] = experiment.trainer.callbacks  # type: ignore[attr-defined]
         stages = [callback.starts for callback in callbacks if isinstance(callback, StagedFinetuning)]
         drawn = write_figures(
@@ -263,11 +273,17 @@ def _check_norms(task: Task) -> None:
             )
 
 
-def _end_other_processes(trainer: Trainer) -> None:
+def _interruption(error: BaseException) -> Interrupted | None:
+    """Give what ended the run if it was a signal; one that other processes obey first breaks something in this one."""
+    asked = interruption.asked()
+    return error if isinstance(error, Interrupted) else Interrupted(asked) if asked else None
+
+
+def _end_other_processes(trainer: Trainer, number: signal.Signals) -> None:
     """End the processes that Lightning started: they would wait for this one, then print traces."""
     launcher = trainer.strategy.launcher
     if launcher is not None and hasattr(launcher, "kill"):
-        launcher.kill(signal.SIGTERM)
+        launcher.kill(number)
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

@@ -77,6 +77,7 @@ class ChestDataModule(LightningDataModule, ABC):
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
+        self.begin = (0, 0)  # of training: see `TrainOrder`
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
         self._datasets: dict[str, RadiographDataset] = {}
@@ -195,8 +196,8 @@ class ChestDataModule(LightningDataModule, ABC):
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
         dataset = self._datasets["train"]
         rank, world = self._rank_and_world()
-        labels = dataset.table["label"].tolist()
-        order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, rank=rank, world=world)
+        labels, balanced = dataset.table["label"].tolist(), self.sampling == "balanced"
+        order = TrainOrder(labels, balanced=balanced, seed=self.seed, rank=rank, world=world, begin=self.begin)
         drop_last = len(order) > 1 and len(order) % self.batch_size == 1
         return self._loaders().loader("train", order, drop_last=drop_last)
 

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from pulmo import thresholds
 from pulmo.errors import ConfigError, TrainingError
@@ -178,6 +178,11 @@ class Task(LightningModule, ABC):
     @abstractmethod
     def monitorable(self) -> frozenset[str]:
         """Names of the figures that a callback can watch."""
+
+    def train_metrics(self) -> dict[str, Metric]:
+        """Metrics that training steps fill; their attributes are named `train_…`."""
+        named = self.named_modules()
+        return {name: part for name, part in named if name.startswith("train_") and isinstance(part, Metric)}
 
     def learning_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of each block in `learning_rates`, each parameter once, in the block that names it first.

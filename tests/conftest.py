@@ -28,6 +28,12 @@ from pulmo.phantom.rsna import write_rsna
 SMALL = ["model=custom_cnn", "model.input.size=32", "data.batch_size=8", "strategy=cpu", "trainer.precision=32-true"]
 
 
+def small_with(*overrides: str) -> list[str]:
+    """`SMALL` and the overrides as a command line, which takes no key twice."""
+    given = {override.partition("=")[0] for override in overrides}
+    return [*(override for override in SMALL if override.partition("=")[0] not in given), *overrides]
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that all of xdist's workers share."""

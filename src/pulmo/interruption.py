@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 SIGNALS = tuple(Signals[name] for name in NAMES if name in Signals.__members__)  # Windows has two of them
+REQUEUE = SIGNALS[2:]
 
 
 class Interrupted(SystemExit):
@@ -91,9 +92,9 @@ def handled() -> Iterator[None]:
         before, _process.before = _process.before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
-        theirs = before.get(_process.asked) if _process.asked in (*SIGNALS[2:],) else None
-        if callable(theirs):
-            theirs(_process.asked, None)
+        last, _process.asked = _process.asked, None
+        if last is not None and last in REQUEUE and callable(theirs := before[last]):
+            theirs(last, None)
 
 
 def answer() -> None:
@@ -102,8 +103,7 @@ def answer() -> None:
     Its own waits for other processes in the midst of whatever they do, and forever if they do something else.
     """
     for number, handler in _process.before.items():
-        launchers = callable(handler) and number is not signal.SIGINT and number not in SIGNALS[2:]
-        if handler is not signal.SIG_IGN and not launchers:
+        if handler is not signal.SIG_IGN and not (number is signal.SIGTERM and callable(handler)):
             signal.signal(number, _note)
 
 

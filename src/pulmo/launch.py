@@ -17,11 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pulmo import interruption
+from pulmo import interruption, overrides
 from pulmo.config import explain
 from pulmo.environment import is_first_process
 from pulmo.errors import ConfigError, PulmoError
 from pulmo.interruption import Interrupted
+
+log = logging.getLogger(__name__)
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
@@ -35,7 +37,8 @@ def launch() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         with interruption.handled():
-            sys.argv[1:] = resumed(sys.argv[1:])
+            overrides.check(sys.argv[1:])
+            sys.argv[1:] = overrides.parents_first(resumed(sys.argv[1:]), CONF)
             _main()
     except Interrupted as stop:
         if not stop.told:
@@ -59,7 +62,10 @@ def _main(config: DictConfig) -> float | None:
             from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
 
             _quiet()
-            return run.train(config, folder, list(HydraConfig.get().overrides.task))
+            given = list(HydraConfig.get().overrides.task)
+            for line in overrides.overruled(given, CONF):
+                log.info(line)
+            return run.train(config, folder, given)
     except Interrupted:
         _remove_if_unused(folder)
         raise

@@ -17,6 +17,7 @@ from pulmo.interruption import Interrupted
 from tests.conftest import SMALL
 
 STAGES = ["finetune=head_then_last", "finetune.stages.0.epochs=2", "model.net.dropout=0.5"]
+SPARSE = ["trainer.check_val_every_n_epoch=2", "callbacks.early_stopping=null"]
 
 
 class Signal(Callback):
@@ -54,7 +55,10 @@ def _fit(config: DictConfig, folder: Path, *callbacks: Callback) -> dict[str, An
         pytest.param(["scheduler=step", "model.scheduler.warmup_epochs=1", "callbacks=ema"], id="step-ema"),
         pytest.param(["finetune=head", "augment=none", "model.net.dropout=0.5"], id="kept-features"),
         pytest.param(["data.num_workers=1", "scheduler=plateau", "model.scheduler.patience=0"], id="worker-plateau"),
-        pytest.param(["data.resident=true", "trainer.check_val_every_n_epoch=2", "callbacks.early_stopping=null"], id="resident-validated-each-other-epoch"),
+        pytest.param(
+            ["data.resident=true", "trainer.check_val_every_n_epoch=2", "callbacks.early_stopping=null"],
+            id="resident-validated-each-other-epoch",
+        ),
     ],
 )
 def test_interrupted__run_ends_at_the_same_weights_and_history(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import SMALL
+from tests.conftest import small_with
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 
@@ -20,8 +20,7 @@ def folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ddp")
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={root / 'cache'}", f"run_dir={root / 'run'}"]
     _run(
-        *SMALL[:-1],
-        "strategy=ddp_cpu",
+        *small_with("strategy=ddp_cpu"),
         "trainer.max_epochs=2",
         "data.folds=3",
         "data.fold=0",

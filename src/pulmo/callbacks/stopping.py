@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.trainer import call
 from torch import Tensor
 
@@ -41,14 +42,14 @@ class Stopping(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Tell the data module where to begin, and remember the means until the training does."""
         self._kept = checkpoint.get("interrupted", {})
-        data = cast(ChestDataModule, trainer.datamodule)
         loops = checkpoint["loops"]["fit_loop"]
         batches = 0
         if self._kept:  # counted anew, for there may be more processes or smaller batches than there were
-            batches = min(self._kept["images"] // _images_a_step(trainer), _batches(trainer))
+            all_batches = -(-sum(map(int, _data(trainer).class_counts)) // _images_a_step(trainer))
+            batches = min(self._kept["images"] // _images_a_step(trainer), all_batches)
             progress = loops["epoch_loop.batch_progress"]["current"]
             progress |= dict.fromkeys(progress, batches)
-        data.begin = loops["epoch_progress"]["current"]["processed"], batches * _images_a_step(trainer)
+        _data(trainer).begin = loops["epoch_progress"]["current"]["processed"], batches * _images_a_step(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop before this batch, where the optimizer has seen those before it."""
@@ -114,12 +115,12 @@ def _reduced(trainer: Trainer, number: int, how: str) -> int:
     return int(cast(Tensor, trainer.strategy.reduce(tensor, reduce_op=how)))
 
 
+def _data(trainer: Trainer) -> ChestDataModule:
+    return cast(ChestDataModule, trainer.datamodule)  # type: ignore[attr-defined]
+
+
 def _images_a_step(trainer: Trainer) -> int:
-    return cast(ChestDataModule, trainer.datamodule).batch_size * trainer.world_size
-
-
-def _batches(trainer: Trainer) -> int:
-    return -(-sum(cast(ChestDataModule, trainer.datamodule).class_counts) // _images_a_step(trainer))
+    return _data(trainer).batch_size * trainer.world_size
 
 
 def _undo_fetch(trainer: Trainer) -> None:
@@ -128,14 +129,14 @@ def _undo_fetch(trainer: Trainer) -> None:
     for progress in (loop.batch_progress.total, loop.batch_progress.current):
         progress.ready = progress.completed
     loop.batch_progress.is_last_batch = False
-    if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+    if loop._should_check_val_fx(cast(_DataFetcher, trainer.fit_loop._data_fetcher)):
         # Going on, Lightning leaves out the validation that is done, and counts a batch for it.
         loop._batches_that_stepped -= 1
 
 
 def _undo_validation(trainer: Trainer, task: Task) -> None:
     """Stand at the first batch of the validation, with the weights that train."""
-    for part in trainer.callbacks:
+    for part in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(part, WeightAveraging):
             part.on_validation_epoch_end(trainer, task)  # swaps back what it has swapped
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
@@ -154,7 +155,7 @@ def _means(trainer: Trainer, task: Task) -> dict[str, Any]:
     sums = {}
     for name, metric in task.train_metrics().items():
         with metric.sync_context():
-            sums[name] = {key: value.detach().cpu().clone() for key, value in metric.metric_state.items()}
+            sums[name] = {key: torch.as_tensor(value).cpu().clone() for key, value in metric.metric_state.items()}
     return {"known": known, "sums": sums}
 
 

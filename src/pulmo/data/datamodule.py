@@ -194,9 +194,8 @@ class ChestDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
-        dataset = self._datasets["train"]
         rank, world = self._rank_and_world()
-        labels, balanced = dataset.table["label"].tolist(), self.sampling == "balanced"
+        labels, balanced = self.rows_of("train")["label"].tolist(), self.sampling == "balanced"
         order = TrainOrder(labels, balanced=balanced, seed=self.seed, rank=rank, world=world, begin=self.begin)
         drop_last = len(order) > 1 and len(order) % self.batch_size == 1
         return self._loaders().loader("train", order, drop_last=drop_last)

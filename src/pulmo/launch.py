@@ -96,7 +96,8 @@ def resumed(arguments: list[str]) -> list[str]:
     "last" is the newest run under outputs/ with a checkpoint; where `data=` or `model=` is given, of that pair.
     Raises `ConfigError` if there is none.
     """
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    # Without quotes: Lightning starts further processes by the command line that this has made.
+    values = [argument.partition("=")[2].strip("'") for argument in arguments if argument.startswith("resume=")]
     if not values or values[-1] in ("", "null"):
         return arguments
     rest = [argument for argument in arguments if not argument.startswith("resume=")]

@@ -28,6 +28,16 @@ from pulmo.phantom.rsna import write_rsna
 SMALL = ["model=custom_cnn", "model.input.size=32", "data.batch_size=8", "strategy=cpu", "trainer.precision=32-true"]
 
 
+def command_line(*overrides: str) -> list[str]:
+    """The overrides as a command line takes them: no key twice, the last of each counts."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
+
+
+def small_with(*overrides: str) -> list[str]:
+    """`SMALL` and the overrides as a command line."""
+    return command_line(*SMALL, *overrides)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that all of xdist's workers share."""

@@ -1,32 +1,9 @@
-"""A task from its checkpoint alone, and what a checkpoint must hold for that."""
+"""What a run's best checkpoint is, and what a checkpoint must hold for `Task.load_from_checkpoint`."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-
-from pulmo.errors import PulmoError
-from pulmo.tasks.base import Task
-
-
-def load_task(checkpoint: str | Path) -> Task:
-    """Rebuild a task from nothing but its checkpoint, on the CPU and ready to predict; runs no pickled code.
-
-    Raises `PulmoError` if the file is no checkpoint of pulmo.
-    """
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        origin = content["pulmo"]["origin"]
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise PulmoError(f"{checkpoint} is no checkpoint of pulmo ({error})") from error
-    task: Task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"])
-    task.origin = origin
-    task.load_state_dict(content["state_dict"])
-    task.on_load_checkpoint(content)
-    return task.eval()
 
 
 def best_checkpoint(run: str | Path) -> Path | None:
@@ -36,7 +13,7 @@ def best_checkpoint(run: str | Path) -> Path | None:
 
 
 def origin(config: DictConfig, class_names: list[str], further: dict[str, Any]) -> dict[str, Any]:
-    """Plain values from which `load_task` rebuilds the task, and a reader knows how images were prepared.
+    """Plain values from which a task is rebuilt, and a reader knows how images were prepared.
 
     `further` are plain arguments of the task in place of those in `config`.
     """

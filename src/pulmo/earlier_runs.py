@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pulmo.callbacks.checkpoint import AtomicCheckpoints
 from pulmo.callbacks.earlier_split import EarlierSplit
-from pulmo.checkpoint import best_checkpoint, load_task
+from pulmo.checkpoint import best_checkpoint
 from pulmo.errors import ConfigError
 from pulmo.predicted_masks import AutomaticMasks, lung_segmenter
 from pulmo.tasks.base import Task
@@ -45,7 +45,7 @@ def automatic_masks(config: DictConfig, run: Path) -> AutomaticMasks:
     checkpoint = best_checkpoint(run)
     if checkpoint is None:
         raise ConfigError(f"preprocess.mask={run}: no checkpoints/best.ckpt there")
-    task = lung_segmenter(load_task(checkpoint), str(run))
+    task = lung_segmenter(Task.load_from_checkpoint(checkpoint), str(run))
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
     folder = Path(config.data.cache_dir).expanduser() / "lung_masks" / digest
     return AutomaticMasks(task, instantiate(task.origin["preprocess"]), folder)
@@ -62,7 +62,7 @@ def gate(config: DictConfig) -> Gate | None:
     checkpoint = best_checkpoint(run)
     if checkpoint is None:
         raise ConfigError(f"model.task.gate={run}: no checkpoints/best.ckpt there; give the folder of a run")
-    task = load_task(checkpoint)
+    task = Task.load_from_checkpoint(checkpoint)
     if not isinstance(task, ClassificationTask) or not task.is_binary:
         raise ConfigError(f"model.task.gate={run} is no classifier of two classes: give a run such as model=resnet18")
     theirs, ours = (_settings(part) for part in (task.origin["preprocess"], config.preprocess))

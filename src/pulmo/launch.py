@@ -20,10 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pulmo import run_state
+from pulmo import interruption, overrides, run_state
 from pulmo.agreement import agree, is_first_process
 from pulmo.config import explain
 from pulmo.errors import PulmoError
+from pulmo.interruption import Interrupted
 from pulmo.resuming import MULTIRUN, resumed, settled
 from pulmo.run_state import State
 
@@ -43,10 +44,15 @@ def launch() -> None:
     try:
         if not is_first_process():
             logging.disable(logging.WARNING)  # Hydra's own lines too
-        flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
-        rest = [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
-        sys.argv[1:] = agree([*flags, *rest], resumed)  # Hydra takes -m only before or behind all overrides
-        _main()
+        with interruption.handled():
+            flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
+            rest = [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
+            overrides.check(rest)
+            agreed = agree([*flags, *rest], resumed)  # Hydra takes -m only before or behind all overrides
+            sys.argv[1:] = overrides.parents_first(agreed, CONF)
+            _main()
+    except Interrupted as stop:
+        _leave(stop)
     except PulmoError as error:
         _end(str(error), error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -59,14 +65,18 @@ def launch() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")  # type: ignore[untyped-decorator]
 def _main(config: DictConfig) -> float | None:
-    from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
-
-    quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return _job(config, folder)
+        with interruption.handled():  # again, for a launcher's worker process comes in here
+            return _job(config, folder)
     with told(folder):
-        return run.train(config, folder, list(HydraConfig.get().overrides.task))
+        from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
+
+        quiet()
+        given = list(HydraConfig.get().overrides.task)
+        for line in overrides.overruled(given, CONF):
+            log.info(line)
+        return run.train(config, folder, given)
 
 
 @contextmanager
@@ -74,6 +84,9 @@ def told(folder: Path) -> Iterator[None]:
     """Turn what the user can mend of a training in `folder` into a line or two and status 1."""
     try:
         yield
+    except Interrupted:
+        _remove_if_unused(folder)
+        raise
     except PulmoError as error:
         _remove_if_unused(folder)
         _end(str(error), error)
@@ -89,10 +102,11 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     A launcher may begin a job twice, such as after preemption. What goes wrong is noted in the job's folder and
     raised, for the sweep to go on with the others.
     """
-    from pulmo import run
+    from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
     from pulmo.multirun.gpus import IN_TURN, own_gpu
     from pulmo.multirun.table import tell_begin, tell_progress
 
+    quiet()
     if run_state.read(folder).get("state") in (State.FINISHED, State.PRUNED):
         return None
     hydra_config = HydraConfig.get()
@@ -126,9 +140,21 @@ def join() -> None:
     quiet()
     config = OmegaConf.create(sys.stdin.read())
     try:
-        run.train(cast(DictConfig, config), Path(sys.argv[1]), [])
+        with interruption.handled():
+            run.train(cast(DictConfig, config), Path(sys.argv[1]), [])
+    except Interrupted as stop:
+        _leave(stop)
     except PulmoError as error:
         _end(str(error), error)
+
+
+def _leave(stop: Interrupted) -> NoReturn:
+    """End as a signal asked; with status 0 where another process of the run tells of it."""
+    if not is_first_process():
+        stop.end_process(0)
+    if not stop.told:
+        print(f"pulmo: interrupted by {stop.signal.name} before anything was begun", file=sys.stderr)
+    stop.end_process(128 + stop.signal)
 
 
 def _end(message: str, error: Exception) -> NoReturn:
@@ -191,6 +217,7 @@ def quiet() -> None:
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*predict returned None.*",
         r".*no logger configured.*",
+        r".*ended before the epoch ended and your dataloader is not resumable.*",  # the order of images is resumed
         r".*module\(s\) in eval mode at the start of training.*",  # frozen norms, and a detector's gate
         r".*isinstance\(treespec, LeafSpec\).*",
     ):

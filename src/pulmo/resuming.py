@@ -17,7 +17,7 @@ def resumed(arguments: list[str]) -> list[str]:
     there is none.
     """
     arguments = _sweep_resumed(arguments)
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    values = [argument.partition("=")[2].strip("'") for argument in arguments if argument.startswith("resume=")]
     if not values or values[-1] in ("", "null"):
         return arguments
     rest = [argument for argument in arguments if not argument.startswith("resume=")]

@@ -1,6 +1,5 @@
 """One experiment: from a composed configuration to objects, to a tested checkpoint in a run folder."""
 
-import json
 import logging
 import math
 from dataclasses import dataclass
@@ -22,16 +21,19 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import earlier_runs, environment, run_state
+from pulmo import earlier_runs, environment, interruption, run_state
 from pulmo.agreement import is_first_process
 from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.callbacks.stopping import Stopping
 from pulmo.callbacks.time_profile import TimeProfile
 from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
+from pulmo.interrupted_run import leave, write_metrics
+from pulmo.interruption import Interrupted
 from pulmo.predicted_masks import write_masks
 from pulmo.processes import together
 from pulmo.run_state import State
@@ -59,17 +61,13 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     if experiment.trainer.is_global_zero:
         claim = _claimed(folder)  # held until this process ends, however it ends
         run_state.write(folder, State.RUNNING)
-        environment.write(config, folder, overrides)
-        if config.resume:
-            log.info("going on from %s", config.resume)
     try:
+        if experiment.trainer.is_global_zero:
+            environment.write(config, folder, overrides)
+            if config.resume:
+                log.info("going on from %s", config.resume)
         with together(experiment.trainer, config, folder):
-            if config.trained_in is None:
-                fit(experiment)
-            test(experiment)
-            monitored = finish(experiment)
-            if config.predict:
-                predict(experiment)
+            monitored = _carried_out(experiment)
     except Exception as error:
         if experiment.trainer.is_global_zero:
             run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
@@ -81,6 +79,26 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         if not environment.in_sweep():  # a sweep tells of all its jobs in one table
             print_summary(experiment.task.figures, folder)
         claim.release()
+    return monitored
+
+
+def _carried_out(experiment: Experiment) -> float | None:
+    """Fit, test, finish; raises `Interrupted` where a signal ended it, what is known by then put down."""
+    config = experiment.config
+    try:
+        if config.trained_in is None:
+            fit(experiment)
+        test(experiment)
+        monitored = finish(experiment)
+        if config.predict:
+            predict(experiment)
+    except (Interrupted, Exception) as error:
+        stop = _interruption(error)
+        if stop is None:
+            raise
+        if experiment.trainer.is_global_zero:
+            leave(experiment.folder, stop, experiment.trainer.state.fn, experiment.task.figures)
+        raise stop from None
     return monitored
 
 
@@ -131,6 +149,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.strategy.profile:
         callbacks.append(TimeProfile(folder))
     callbacks += earlier if gate is None else [*earlier, gate.check]
+    callbacks.append(Stopping(folder / "checkpoints"))  # behind those that it calls where an epoch goes on
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)
@@ -217,10 +236,9 @@ def finish(experiment: Experiment) -> float | None:
     from pulmo.report.tensorboard import log_results
 
     config, folder, task = experiment.config, experiment.folder, experiment.task
-    figures = dict(sorted(task.figures.items()))
+    figures = task.figures
     if experiment.trainer.is_global_zero:
-        plain = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        (folder / "metrics.json").write_text(json.dumps(plain, indent=2) + "\n")
+        write_metrics(folder, figures)
         callbacks: list[Callback] = experiment.trainer.callbacks  # type: ignore[attr-defined]
         stages = [callback.starts for callback in callbacks if isinstance(callback, StagedFinetuning)]
         drawn = write_figures(
@@ -293,6 +311,12 @@ def _check_sharding(config: DictConfig) -> None:
     for choice, wrong in refused.items():
         if wrong:
             raise ConfigError(f"strategy=fsdp and strategy=deepspeed take {choice} alone: choose strategy=ddp, or that")
+
+
+def _interruption(error: BaseException) -> Interrupted | None:
+    """Give what ended the run if it was a signal; one that other processes obey first breaks something in this one."""
+    asked = interruption.asked()
+    return error if isinstance(error, Interrupted) else Interrupted(asked) if asked else None
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

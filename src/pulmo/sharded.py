@@ -72,7 +72,7 @@ class ShardedStrategy(FSDPStrategy):
 class OneFileDeepSpeed(DeepSpeedStrategy):
     """DeepSpeed's ZeRO, stages 1 and 2: beside its folder of shares (`last.shards`) the checkpoint as one file.
 
-    The file holds float32 weights and is what `load_task` and the test read; to go on, training needs both.
+    The file holds float32 weights and is what `load_from_checkpoint` and the test read; to go on, training needs both.
     """
 
     def __init__(self, stage: int = 2, **settings: Any) -> None:

@@ -13,10 +13,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from pulmo import run
-from pulmo.checkpoint import load_task
 from pulmo.data.reading import read_grey
+from pulmo.tasks.base import Task
 from pulmo.transforms.preprocess import Preprocess
-from tests.conftest import boxes_of, compose_in, figures_of, ious, once
+from tests.conftest import boxes_of, command_line, compose_in, figures_of, ious, once
 from tests.integration.conftest import LIGHT, fit, untrained
 from tests.integration.test_resume import CutOffAt, CutOffError
 
@@ -164,7 +164,7 @@ def test_boxes__of_an_image_overlap_no_more_than_was_fitted(found: Path) -> None
 
 def test_checkpoint__gives_the_same_boxes_with_nothing_but_the_file(found: Path) -> None:
     images, table = pd.read_csv(found / "predictions_test.csv"), pd.read_csv(found / "boxes_test.csv")
-    task = load_task(found / "checkpoints" / "best.ckpt")
+    task = Task.load_from_checkpoint(found / "checkpoints" / "best.ckpt")
     assert task.state() == {name: figures_of(found)[name] for name in ("threshold", "nms_iou")}
     preprocess = Preprocess(**{key: value for key, value in task.origin["preprocess"].items() if key != "_target_"})
     again = []
@@ -259,7 +259,7 @@ def test_two_processes__give_the_figures_of_one_on_the_same_checkpoint(known: Pa
     overrides = ["model=mask_rcnn", *SMALL, *LEARNING, *LIGHT, *_places(known, tmp_path)]
     overrides += [f"data.split={tmp_path / 'split.csv'}", "trainer.max_epochs=2"]
     two, one = tmp_path / "two", tmp_path / "one"
-    command = [sys.executable, TRAIN, *overrides, f"run_dir={two}", "strategy=ddp_cpu"]
+    command = [sys.executable, TRAIN, *command_line(*overrides, f"run_dir={two}", "strategy=ddp_cpu")]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     experiment = run.build(compose_in(one, *overrides), one)

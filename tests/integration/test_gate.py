@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig
 
 from pulmo import run
-from pulmo.checkpoint import load_task
 from pulmo.errors import ConfigError, DataError
+from pulmo.tasks.base import Task
 from pulmo.tasks.detection import DetectionTask
 
 DETECTOR = [
@@ -47,9 +47,9 @@ def test_gate__images_that_it_calls_negative_keep_no_boxes(
 def test_gate__travels_in_the_checkpoint(classifier: Path, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     folder = tmp_path / "gated"
     run.train(composed(*DETECTOR, f"model.task.gate={classifier}", folder=folder), folder, [])
-    gate = load_task(classifier / "checkpoints" / "best.ckpt")
+    gate = Task.load_from_checkpoint(classifier / "checkpoints" / "best.ckpt")
     (classifier / "checkpoints" / "best.ckpt").unlink()
-    task = load_task(folder / "checkpoints" / "best.ckpt")
+    task = Task.load_from_checkpoint(folder / "checkpoints" / "best.ckpt")
     assert isinstance(task, DetectionTask)
     assert task.gate is not None
     assert task.gate.state() == gate.state()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from tests.conftest import SMALL
+from tests.conftest import small_with
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -26,7 +26,8 @@ class EndsItsProcess(Callback):
 
 def begin(phantoms: Path, folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     places = ["data=kermany", f"data.root={phantoms / 'kermany'}", f"data.cache_dir={folder / 'cache'}"]
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, *places, "callbacks.progress_bar=null", *overrides]
+    given = small_with(*places, "callbacks.progress_bar=null", *overrides)
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *given]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     return subprocess.Popen(
         [*command, "hydra.sweep.dir=sweep"],

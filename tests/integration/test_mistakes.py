@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from pulmo import launch
-from tests.conftest import SMALL
+from tests.conftest import SMALL, small_with
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ from tests.conftest import SMALL
         (["resume=last"], ["resume=last: no run with a checkpoint"]),
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),
+        (["seed=1", "seed=2"], ["seed=1 and seed=2 contradict each other: give one of them"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
@@ -53,8 +54,11 @@ def test_mistake__is_told_with_its_remedy(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *places, *overrides])
+    root = (
+        [] if any(override.startswith("data.root=") for override in overrides) else [f"data.root={phantoms / 'rsna'}"]
+    )
+    places = [*root, f"data.cache_dir={tmp_path / 'cache'}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *places, *small_with(*overrides)])
     with pytest.raises(SystemExit) as exit_:
         launch.launch()
     error = capfd.readouterr().err.strip()

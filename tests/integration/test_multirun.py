@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pulmo import launch, run_state
-from pulmo.checkpoint import load_task
 from pulmo.run_state import State
+from pulmo.tasks.base import Task
 from tests.conftest import SMALL
 
 Sweep = Callable[..., Path]
@@ -76,7 +76,8 @@ def test_trained_in__leaves_what_a_training_of_its_own_would(sweep: Sweep, tmp_p
     pd.testing.assert_frame_equal(history, whole[list(history)])
     assert {"train/loss", "val/auroc", "val/accuracy@0.5"} <= set(history)
     assert "val/accuracy" not in history
-    ours, other = load_task(shared / "checkpoints" / "best.ckpt"), load_task(alone / "checkpoints" / "best.ckpt")
+    best = [folder / "checkpoints" / "best.ckpt" for folder in (shared, alone)]
+    ours, other = map(Task.load_from_checkpoint, best)
     assert ours.threshold == other.threshold == own["threshold"]
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), other.parameters(), strict=True))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import SMALL, figures_of
+from tests.conftest import figures_of, small_with
 
 TRAIN = str(Path(__file__).parents[2] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -24,7 +24,7 @@ QUIET = os.environ | {"OMP_NUM_THREADS": "1"}
 def overrides(phantoms: Path, tmp_path: Path) -> list[str]:
     """Two processes on the CPU, an epoch."""
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}"]
-    return [*SMALL, "strategy=ddp_cpu", "trainer.max_epochs=1", "callbacks.progress_bar=null", *places]
+    return [*small_with("strategy=ddp_cpu"), "trainer.max_epochs=1", "callbacks.progress_bar=null", *places]
 
 
 def as_srun(rank: int) -> dict[str, str]:

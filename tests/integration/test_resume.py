@@ -148,6 +148,15 @@ def test_resumed__takes_the_stored_overrides_and_lets_new_ones_win(tmp_path: Pat
     ]
 
 
+def test_resumed__of_what_it_made_is_the_same_for_the_processes_that_lightning_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "run one"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "overrides.yaml").write_text("[model=vgg16, seed=3]")
+    once = resumed([f"resume={folder}", "seed=4"])
+    assert sorted(resumed(once)) == sorted(once)
+
+
 def test_resumed__last_is_the_newest_of_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(["rsna_vgg16/new", "rsna_vgg16/old", "kermany_vgg16/newest"]):

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from scipy import ndimage
 
 from pulmo import run
-from pulmo.checkpoint import load_task
 from pulmo.data.reading import read_grey
+from pulmo.tasks.base import Task
 from pulmo.transforms.geometry import Geometry
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import boxes_of, compose_in, figures_of, ious
@@ -227,7 +227,7 @@ def test_predict__lungs_are_drawn_over_the_true_ones_in_files_of_any_size(
 
 def _prepared(folder: Path, table: pd.DataFrame) -> tuple[torch.nn.Module, torch.Tensor, list[Geometry]]:
     """Network, (N, 1, S, S) images and their geometries, by the checkpoint and the files alone."""
-    task = load_task(folder / "checkpoints" / "best.ckpt")
+    task = Task.load_from_checkpoint(folder / "checkpoints" / "best.ckpt")
     preprocess = Preprocess(**{key: value for key, value in task.origin["preprocess"].items() if key != "_target_"})
     prepared = [preprocess(read_grey(path).image) for path in table["path"]]
     images = torch.from_numpy(np.stack([image for image, _ in prepared]))[:, None]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from pulmo import run
 from pulmo.errors import DataError
-from tests.conftest import boxes_of, figures_of
+from tests.conftest import boxes_of, command_line, figures_of
 from tests.integration.conftest import UNEXT, fit, lungs_of, untrained
 from tests.integration.test_resume import CutOffAt, CutOffError
 
@@ -102,8 +102,8 @@ def test_two_processes__give_the_figures_of_one_on_the_same_checkpoint(
     overrides += [f"preprocess={preprocess}", f"data.cache_dir={tmp_path / 'cache'}"]
     overrides += [f"preprocess.mask={lungs}"] if preprocess == "lung_crop" else []
     two, one = tmp_path / "two", tmp_path / "one"
-    command = [sys.executable, TRAIN, *overrides, f"data.root={phantoms / 'rsna'}", f"run_dir={two}"]
-    command += ["strategy=ddp_cpu"]
+    further = [f"data.root={phantoms / 'rsna'}", f"run_dir={two}", "strategy=ddp_cpu"]
+    command = [sys.executable, TRAIN, *command_line(*overrides, *further)]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert len(list((tmp_path / "cache").rglob("*.png"))) == (40 if preprocess == "lung_crop" else 0)

@@ -15,10 +15,10 @@ import torch
 from omegaconf import DictConfig
 
 from pulmo import run
-from pulmo.checkpoint import load_task
 from pulmo.errors import ConfigError, MissingExtraError
 from pulmo.sharded import OneFileDeepSpeed
-from tests.conftest import SMALL
+from pulmo.tasks.base import Task
+from tests.conftest import SMALL, command_line
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 ON_CPU = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=false"]
@@ -38,7 +38,7 @@ def test_fsdp__learns_as_one_process_does_and_leaves_a_whole_checkpoint(
     run.train(composed(*SMALL, *net, *steps, folder=alone), alone, [])
     sharded, whole = (torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, alone))
     torch.testing.assert_close(sharded["state_dict"], whole["state_dict"], atol=1e-6, rtol=1e-4)
-    assert load_task(folder / "checkpoints" / "best.ckpt").threshold is not None
+    assert Task.load_from_checkpoint(folder / "checkpoints" / "best.ckpt").threshold is not None
     last = f"resume={folder / 'checkpoints' / 'last.ckpt'}"  # goes on in one process, then again in shares
     run.train(composed(*SMALL, *net, *steps, "trainer.max_epochs=3", last, folder=folder), folder, [])
     _train(
@@ -94,6 +94,6 @@ def test_deepspeed__stage_3_is_refused_since_its_weights_are_in_shares(monkeypat
 
 def _train(*arguments: str, cwd: Path) -> None:
     alike = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, TRAIN, *arguments]
+    command = [sys.executable, TRAIN, *command_line(*arguments)]
     finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=alike)
     assert finished.returncode == 0, finished.stderr

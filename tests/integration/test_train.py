@@ -15,9 +15,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
-from pulmo.checkpoint import load_task
 from pulmo.data.preparing import OnTheFly, Recipe
 from pulmo.errors import TrainingError
+from pulmo.tasks.base import Task
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import figures_of
 
@@ -67,7 +67,7 @@ def test_threshold__is_fitted_on_validation_and_kept_in_the_checkpoint(train: Tr
     assert fitted <= positive.min()
     assert not ((table["score"] > fitted) & (table["score"] < positive.min())).any()
     assert figures_of(folder)["threshold_is_fitted"] == 1
-    assert load_task(folder / "checkpoints" / "best.ckpt").state() == {"threshold": fitted}
+    assert Task.load_from_checkpoint(folder / "checkpoints" / "best.ckpt").state() == {"threshold": fitted}
 
 
 def test_checkpoint__gives_the_same_scores_with_nothing_but_the_file(train: Train, phantoms: Path) -> None:
@@ -158,7 +158,7 @@ def test_overfit__learns_one_batch_by_heart(train: Train) -> None:
 
 def _scored_again(folder: Path, table: pd.DataFrame) -> np.ndarray:
     """Scores of the table's images by the checkpoint alone."""
-    task = load_task(folder / "checkpoints" / "best.ckpt")
+    task = Task.load_from_checkpoint(folder / "checkpoints" / "best.ckpt")
     images = pd.DataFrame({"image_id": table["image_id"], "path": table["path"], "mask": ""})
     preprocess = {key: value for key, value in task.origin["preprocess"].items() if key != "_target_"}
     store = OnTheFly(Recipe(images, Preprocess(**preprocess), with_masks=False))
@@ -197,8 +197,8 @@ def test_compile__gives_the_same_figures_and_a_checkpoint_that_fits_elsewhere(tr
     figures, others = figures_of(plain), figures_of(compiled)
     assert others["val/loss"] == pytest.approx(figures["val/loss"], abs=0.02)  # its dropout draws other numbers
     assert others["test/auroc"] == pytest.approx(figures["test/auroc"], abs=0.05)
-    weights = load_task(compiled / "checkpoints" / "best.ckpt").net.state_dict()
-    assert weights.keys() == load_task(plain / "checkpoints" / "best.ckpt").net.state_dict().keys()
+    weights = Task.load_from_checkpoint(compiled / "checkpoints" / "best.ckpt").net.state_dict()
+    assert weights.keys() == Task.load_from_checkpoint(plain / "checkpoints" / "best.ckpt").net.state_dict().keys()
 
 
 @pytest.mark.parametrize("model", ["resnet18", "unext_small"])

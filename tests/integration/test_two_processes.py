@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from pulmo import run
-from tests.conftest import SMALL, figures_of
+from tests.conftest import SMALL, figures_of, small_with
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 # 22 of the 40 images train: without a last, smaller update, one process can take the same steps as two.
@@ -27,7 +27,7 @@ def folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ddp")
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={root / 'cache'}", f"run_dir={root / 'run'}"]
     limit = ["trainer.max_epochs=2", "trainer.limit_train_batches=1"]
-    _run(*SMALL, "strategy=ddp_cpu", *SPLIT, *RATE, *limit, *places, cwd=root)
+    _run(*small_with("strategy=ddp_cpu"), *SPLIT, *RATE, *limit, *places, cwd=root)
     return root / "run"
 
 
@@ -74,7 +74,7 @@ def test_one_process__takes_the_same_steps_by_accumulating(
 @pytest.mark.slow
 def test_resume__goes_on_with_another_number_of_processes_and_the_same_updates(phantoms: Path, tmp_path: Path) -> None:
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]
-    _run(*SMALL, "strategy=ddp_cpu", "scheduler=constant", "trainer.max_epochs=1", *places, cwd=tmp_path)
+    _run(*small_with("strategy=ddp_cpu"), "scheduler=constant", "trainer.max_epochs=1", *places, cwd=tmp_path)
     for number, strategy in enumerate(["cpu", "ddp_cpu"], start=2):
         epochs = f"trainer.max_epochs={number}"
         said = _run(f"resume={tmp_path / 'run'}", f"strategy={strategy}", epochs, cwd=tmp_path)

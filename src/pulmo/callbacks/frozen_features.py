@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from pulmo.data.datamodule import ChestDataModule
+from pulmo.data.dataset import TrainOrder
 from pulmo.errors import ConfigError
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.types import Batch
@@ -51,11 +52,25 @@ class FrozenFeatures(Callback):
         splits = {split: len(data.rows_of(split)) for split in _unchanging(trainer, data)}
         self._memory = _Memory(pl_module.net, learning[0], splits, self._limit)
         pl_module.recall = lambda batch: self._recalled(trainer, pl_module, batch)
+        self._catch_up(trainer, pl_module, data)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget: the weights that are measured next may be of another epoch."""
         if isinstance(pl_module, ClassificationTask):
             self._learning, self._memory, pl_module.recall = None, None, None
+
+    def _catch_up(self, trainer: Trainer, task: ClassificationTask, data: ChestDataModule) -> None:
+        """Compute those of images that an interrupted run has used in this epoch: now, in the batches that it had.
+
+        Later they would come in batches with others that are known, and a smaller batch rounds otherwise.
+        """
+        if data.begin[0] != trainer.current_epoch or "train" not in _unchanging(trainer, data):
+            return
+        used = cast(TrainOrder, cast(Any, trainer).train_dataloader.sampler).used()
+        for start in range(0, len(used), data.batch_size):
+            batch = data.samples("train", used[start : start + data.batch_size])
+            with torch.no_grad(), trainer.precision_plugin.train_step_context():
+                self._recalled(trainer, task, cast(Batch, trainer.strategy.batch_to_device(batch)))
 
     def _recalled(self, trainer: Trainer, task: ClassificationTask, batch: Batch) -> Tensor:
         split: Kept = "train" if trainer.training else "val"

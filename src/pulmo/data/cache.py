@@ -20,6 +20,7 @@ from numpy.lib.format import open_memmap
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
+from pulmo import interruption
 from pulmo.data.preparing import Prepared, Recipe
 from pulmo.errors import DataError, UnreadableImageError
 from pulmo.transforms.geometry import Geometry
@@ -226,6 +227,7 @@ def _fill(cache: Cache, recipe: Recipe, workers: int) -> None:
         batch_size=min(16, max(1, len(rows) // 64)),
         collate_fn=list,
         num_workers=min(workers, len(rows) // 8),
+        worker_init_fn=interruption.leave_group,
     )
     for part in _progress(loader, len(rows)):
         for row, _, prepared in part:
@@ -243,6 +245,8 @@ def _progress(loader: DataLoader[list[Done]], total: int) -> Iterator[list[Done]
     )
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("", total=total)
-        for part in loader:
+        with interruption.held():
+            parts = iter(loader)
+        for part in parts:
             yield part
             progress.advance(task, len(part))

@@ -77,6 +77,7 @@ class ChestDataModule(LightningDataModule, ABC):
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
+        self.begin = (0, 0)  # of training: see `TrainOrder`
         self._indexed: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
         self._datasets: dict[str, RadiographDataset] = {}
@@ -193,9 +194,8 @@ class ChestDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         """Shuffled or balanced, augmented; a last batch of a single image, which batch norm refuses, is dropped."""
-        dataset = self._datasets["train"]
-        labels = dataset.table["label"].tolist()
-        order = TrainOrder(labels, balanced=self.sampling == "balanced", seed=self.seed, **self._place())
+        labels, balanced = self.rows_of("train")["label"].tolist(), self.sampling == "balanced"
+        order = TrainOrder(labels, balanced=balanced, seed=self.seed, begin=self.begin, **self._place())
         drop_last = len(order) > 1 and len(order) % self.batch_size == 1
         return self._loaders().loader("train", order, drop_last=drop_last)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, cast
 
 import numpy as np
@@ -111,13 +112,24 @@ class TrainOrder(Sampler[Draw]):
     """An epoch's order, shuffled or drawn to equal classes; a function of (seed, epoch) alone.
 
     So it is the same after a resume and with any number of workers. Each of `world` ranks takes every
-    `world`-th draw, the first ones again where the number does not divide.
+    `world`-th draw, the first ones again where the number does not divide. `begin`, for a run that goes on in the midst
+    of an epoch, is that epoch and how many of its draws, of all ranks, were used before: it begins behind them.
     """
 
-    def __init__(self, labels: Sequence[int], *, balanced: bool, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        labels: Sequence[int],
+        *,
+        balanced: bool,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        begin: tuple[int, int] = (0, 0),
+    ) -> None:
         self._labels = np.asarray(labels)
         self._balanced, self._seed, self._rank, self._world = balanced, seed, rank, world
-        self._epoch = 0
+        self._begin = begin
+        self._epoch = begin[0]  # Lightning has workers fetch the first batches before it tells the epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -127,6 +139,16 @@ class TrainOrder(Sampler[Draw]):
         return math.ceil(len(self._labels) / self._world)
 
     def __iter__(self) -> Iterator[Draw]:
+        return islice(self._draws(), self._used(), None)
+
+    def used(self) -> list[int]:
+        """Rows that this rank had in the epoch before `begin`."""
+        return [draw.row for draw in islice(self._draws(), self._used())]
+
+    def _used(self) -> int:
+        return self._begin[1] // self._world if self._epoch == self._begin[0] else 0
+
+    def _draws(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self._seed, self._epoch])
         count = len(self._labels)
         if self._balanced:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pulmo.data.collate import collate
 from pulmo.data.dataset import Draw, RadiographDataset
 from pulmo.data.resident import Resident, ResidentLoader, why_not
+from pulmo.interruption import leave_group
 from pulmo.transforms.augment import Augment
 from pulmo.transforms.batch_augment import BatchAugment, unsupported
 from pulmo.types import Batch
@@ -70,6 +71,7 @@ class Loaders:
             drop_last=drop_last,
             pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
+            worker_init_fn=leave_group,
         )
 
     def _resides(self, split: str) -> bool:

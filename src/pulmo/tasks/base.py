@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from pulmo import thresholds
 from pulmo.errors import ConfigError, TrainingError
 from pulmo.metrics.collector import PredictionCollector
 from pulmo.tasks.schedules import Plateau, Schedule
+from pulmo.tasks.stored import StoredTask
 from pulmo.types import Batch, Predictions, Target
 
 NEVER = 2**62  # epochs: Lightning leaves the plateau schedule to us, see `on_train_epoch_end`
@@ -28,7 +28,7 @@ def mean_of_steps() -> MeanMetric:
     return MeanMetric(nan_strategy="disable")
 
 
-class Task(LightningModule, ABC):
+class Task(StoredTask, ABC):
     """A network, how it learns, and how it is measured.
 
     net        image in, logits or detections out
@@ -69,16 +69,12 @@ class Task(LightningModule, ABC):
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self.class_names = tuple(class_names)
         self.policy = threshold
-        self.threshold: float | None = None
         self.report_thresholds = tuple(float(value) for value in report_thresholds)
         self.collected, self.train_loss = collected, mean_of_steps()
         # Block of the net → its learning rate (None: the optimizer's). Set stage by stage in fine-tuning.
         self.learning_rates: Mapping[str, float | None] = {"": None}
         self.rate_factor = 1.0  # of every rate, where batches are larger than those that the rates are for
         self.stage_epochs: int | None = None
-        self.schedule_steps: int | None = None
-        # Plain values that rebuild this task; `pulmo.checkpoint.load_task` reads them from the checkpoint.
-        self.origin: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
         self.predictions: dict[str, Predictions] = {}
 
@@ -182,6 +178,11 @@ class Task(LightningModule, ABC):
     def monitorable(self) -> frozenset[str]:
         """Names of the figures that a callback can watch."""
 
+    def train_metrics(self) -> dict[str, Metric]:
+        """Metrics that training steps fill; their attributes are named `train_…`."""
+        named = self.named_modules()
+        return {name: part for name, part in named if name.startswith("train_") and isinstance(part, Metric)}
+
     def learning_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of each block in `learning_rates`, each parameter once, in the block that names it first.
 
@@ -263,28 +264,6 @@ class Task(LightningModule, ABC):
                 f"the checkpoint's schedule was made for {stored} steps, this run has {steps}: resume with the same "
                 "trainer.max_epochs and data, or start anew with model.weights=CHECKPOINT"
             )
-
-    def state(self) -> dict[str, Any]:
-        """Fitted values beside the weights, as plain values."""
-        return {"threshold": self.threshold}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.threshold = state.get("threshold")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds this task elsewhere: plain values, so that `weights_only` loading takes them."""
-        checkpoint["pulmo"] = {"origin": self.origin, "state": self.state(), "steps": self.schedule_steps}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the fitted values."""
-        own = checkpoint.get("pulmo", {})
-        self.restore(own.get("state", {}))
-        self.schedule_steps = own.get("steps")
-        fused = getattr(self.optimizer, "keywords", {}).get("fused")
-        for state in checkpoint.get("optimizer_states", []):
-            for group in state["param_groups"]:
-                group |= {"fused": fused} if "fused" in group else {}  # how this run steps, not how the other did
 
     def log_figures(self, split: str, figures: Mapping[str, float]) -> None:
         """Keep as `split/name`, and log them, so that callbacks can monitor them.

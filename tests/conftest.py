@@ -34,8 +34,9 @@ def command_line(*overrides: str) -> list[str]:
 
 
 def small_with(*overrides: str) -> list[str]:
-    """`SMALL` and the overrides as a command line."""
-    return command_line(*SMALL, *overrides)
+    """`SMALL`, as far as the overrides leave it, and the overrides as they are."""
+    given = {override.partition("=")[0] for override in overrides}
+    return [*(override for override in SMALL if override.partition("=")[0] not in given), *overrides]
 
 
 @pytest.fixture(scope="session")

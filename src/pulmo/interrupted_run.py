@@ -27,7 +27,7 @@ def leave(folder: Path, stop: Interrupted, stage: str | None, figures: Mapping[s
     place = stop.place or PLACES.get(stage, "the test")
     cause = f"{stop.signal.name} {'' if place.startswith('before') else 'in '}{place}"
     known = _last_epoch(folder) | dict(figures)
-    if known:
+    if any(name.startswith("val/") for name in known):
         write_metrics(folder, known)
     run_state.write(folder, State.INTERRUPTED, cause)
     last = folder / "checkpoints" / "last.ckpt"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import figures_of, small_with
+from tests.conftest import command_line, figures_of, small_with
 
 TRAIN = str(Path(__file__).parents[2] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -106,7 +106,7 @@ def test_killed_process__ends_the_run_with_one_message(
     overrides: list[str], tmp_path: Path, start: list[str], rank: int, said: str
 ) -> None:
     run = tmp_path / "run"
-    command = [*start, *overrides, "trainer.max_epochs=5000", f"run_dir={run}"]
+    command = [*start, *command_line(*overrides, "trainer.max_epochs=5000", f"run_dir={run}")]
     with (tmp_path / "said").open("w") as stream:
         started = subprocess.Popen(command, cwd=tmp_path, env=QUIET, stdout=stream, stderr=stream)
         until = time.monotonic() + 100

@@ -31,6 +31,7 @@ from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
+from pulmo.loggers.logged import logged
 from pulmo.predicted_masks import write_masks
 from pulmo.run_state import State
 from pulmo.tasks.base import Task
@@ -60,11 +61,12 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
         if config.resume:
             log.info("going on from %s", config.resume)
     try:
-        fit(experiment)
-        test(experiment)
-        monitored = finish(experiment)
-        if config.predict:
-            predict(experiment)
+        with logged(experiment.trainer.loggers, environment.settings(config)):
+            fit(experiment)
+            test(experiment)
+            monitored = finish(experiment)
+            if config.predict:
+                predict(experiment)
     except Exception as error:
         if experiment.trainer.is_global_zero:
             run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
@@ -124,7 +126,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.trainer.sync_batchnorm:
         _check_norms(task)
     _make(config.strategy).apply(task, accelerator, str(config.trainer.precision))
-    loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
+    chosen = [part for part in config.logger.values() if part is not None and environment.is_first_process()]
+    loggers: list[Logger] = [_make(part) for part in chosen]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
     if config.finetune.stages is not None and isinstance(trainer.strategy, DDPStrategy):
         # Frozen parameters give no gradient, for which DDP would wait; whichever way the strategy was chosen.
@@ -197,9 +200,9 @@ def _best(experiment: Experiment) -> dict[str, Any]:
 
 
 def finish(experiment: Experiment) -> float | None:
-    """Write metrics.json and the figures, fill TensorBoard; give the monitored figure."""
+    """Write metrics.json and the figures, fill the loggers; give the monitored figure."""
+    from pulmo.report.results import log_results
     from pulmo.report.run_figures import write_figures  # here, for training begins sooner without
-    from pulmo.report.tensorboard import log_results
 
     config, folder, task = experiment.config, experiment.folder, experiment.task
     figures = dict(sorted(task.figures.items()))
@@ -218,7 +221,8 @@ def finish(experiment: Experiment) -> float | None:
         measured = [split for split in ("val", "test") if split in task.predictions]
         scores = {split: task.image_scores(task.predictions[split]) for split in measured}
         both = {split: pair for split, pair in scores.items() if pair is not None}
-        log_results(experiment.trainer.loggers, both, drawn, environment.settings(config), figures)
+        trainer = experiment.trainer
+        log_results(trainer.loggers, both, drawn, environment.settings(config), figures, trainer.global_step)
     checkpoint = config.callbacks.get("checkpoint")
     return figures.get(checkpoint.monitor) if checkpoint else None
 

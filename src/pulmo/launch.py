@@ -143,7 +143,8 @@ def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     choices = [
         argument
         for argument in arguments
-        if argument.partition("=")[0] in groups and argument.partition("=")[2] in groups[argument.partition("=")[0]]
+        for group, _, value in [argument.partition("=")]
+        if group in groups and set(value.strip("[]").split(",")) <= {*groups[group]}
     ]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -60,6 +60,7 @@ class MLFlow(MLFlowLogger):
             Path(database).parent.mkdir(parents=True, exist_ok=True)
             artifact_location = artifact_location or str(Path(database).with_suffix("").absolute()) + "_artifacts"
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the outbox says it once
         with self._told():
             super().__init__(
                 experiment_name=experiment_name,
@@ -69,7 +70,7 @@ class MLFlow(MLFlowLogger):
                 artifact_location=artifact_location,
             )
             self._mlflow_client.search_experiments(max_results=1)
-        self._outbox = Outbox(f"mlflow ({tracking_uri})", (MlflowException, OSError), _is_refusal)
+        self._outbox = Outbox(f"mlflow ({tracking_uri})", (MlflowException, OSError), _is_refusal, _reason)
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
@@ -127,9 +128,15 @@ class MLFlow(MLFlowLogger):
             yield
         except (self._failure, OSError) as error:
             raise ConfigError(
-                f"logger.mlflow.tracking_uri={self._server}: {str(error).splitlines()[0][:300]}; "
-                "start the server, or give sqlite:///outputs/mlflow.db"
+                f"logger.mlflow.tracking_uri={self._server}: {_reason(error)}; start the server, or give "
+                "sqlite:///outputs/mlflow.db"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What was said, of a connection that failed only the end: all else is how often it was tried, and by what."""
+    first = str(error).splitlines()[0]
+    return first.rpartition(": ")[2].strip("\"')") if "Max retries exceeded" in first else first[:300]
 
 
 def _is_refusal(error: Exception) -> bool:

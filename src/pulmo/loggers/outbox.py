@@ -17,13 +17,20 @@ class Outbox:
     name     of the server, for the log
     away     errors by which a call is made again later
     refused  whether such an error is the server's own no: that call is left out, with a line in the log
+    reason   what the log says of an error
     wait     seconds before a call is made again, doubled each time
     """
 
     def __init__(
-        self, name: str, away: tuple[type[Exception], ...], refused: Callable[[Exception], bool], wait: float = 5.0
+        self,
+        name: str,
+        away: tuple[type[Exception], ...],
+        refused: Callable[[Exception], bool],
+        reason: Callable[[Exception], str] = str,
+        wait: float = 5.0,
     ) -> None:
-        self._name, self._away, self._refused, self._first_wait = name, away, refused, wait
+        self._name, self._away, self._refused, self._reason = name, away, refused, reason
+        self._first_wait = wait
         self._calls: deque[Call] = deque()
         self._changed = Condition()
         self._closing = self._told = False
@@ -75,12 +82,13 @@ class Outbox:
         try:
             call()
         except self._away as error:
-            first = (str(error) or type(error).__name__).splitlines()[0]
             if self._refused(error):
-                log.warning("%s refused an entry: %s", self._name, first)
+                log.warning("%s refused an entry: %s", self._name, self._reason(error))
                 return True
             if not self._told:
-                log.warning("%s does not answer; training goes on, entries wait for it: %s", self._name, first)
+                log.warning(
+                    "%s does not answer; training goes on, entries wait for it: %s", self._name, self._reason(error)
+                )
             self._told = True
             return False
         if self._told:

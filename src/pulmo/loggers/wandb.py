@@ -66,8 +66,9 @@ class Wandb(WandbLogger):
         try:
             run = self.experiment
         except Error as error:
+            said = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(
-                f"logger=wandb: {str(error).splitlines()[0]}; `wandb login` once, or give logger.wandb.offline=true"
+                f"logger=wandb: {said}. Log in by `wandb login`, or give logger.wandb.offline=true"
             ) from error
         remember(self._folder, SERVER, self._run_id)
         super().log_hyperparams(dict(params))

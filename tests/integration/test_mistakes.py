@@ -41,6 +41,8 @@ from tests.conftest import SMALL
         (["resume=last"], ["resume=last: no run with a checkpoint"]),
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),
+        (["logger=[csvv,tensorboard]"], ["no logger=csvv; did you mean csv?"]),
+        (["logger=[csv,wandb]", "logger.wandb.ofline=true"], ["'logger.wandb.ofline'", "logger.wandb.offline?"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

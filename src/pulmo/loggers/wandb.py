@@ -44,16 +44,17 @@ class Wandb(WandbLogger):
         except ImportError:
             raise MissingExtraError("logger=wandb needs a package: pip install 'pulmo[wandb]'") from None
         self._folder, self._run_id = Path(folder), known_id(Path(folder), SERVER) or uuid.uuid4().hex[:8]
+        # Lightning's own `offline` would put it into the environment, for the runs that follow as well.
+        mode = {"mode": "offline"} if offline else {}
         super().__init__(
             name=name or named(self._folder),
             save_dir=folder,
             id=self._run_id,
-            offline=offline,
             project=project,
             entity=entity,
             group=group,
             tags=tags,
-            settings=Settings(init_timeout=init_timeout, console="off", silent=True),
+            settings=Settings(init_timeout=init_timeout, console="off", silent=True, **mode),
         )
         self._wandb_init.pop("anonymous", None)  # Lightning's; W&B warns of it at every run
 
@@ -72,7 +73,7 @@ class Wandb(WandbLogger):
             ) from error
         remember(self._folder, SERVER, self._run_id)
         super().log_hyperparams(dict(params))
-        log.info("wandb: %s", f"offline; `wandb sync {Path(run.dir).parent}` sends it" if self._offline else run.url)
+        log.info("wandb: %s", f"offline; `wandb sync {Path(run.dir).parent}` sends it" if run.offline else run.url)
 
     def close(self, ending: str) -> None:
         """End the run; another one of this process begins its own."""

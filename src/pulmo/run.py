@@ -23,7 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import earlier_runs, environment, run_state
+from pulmo import earlier_runs, environment, finders, run_state
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.time_profile import TimeProfile
@@ -53,7 +53,9 @@ class Experiment:
 
 def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     """Run one experiment in `folder`; give the monitored figure, for sweeps."""
+    config, found = finders.settled(config, _make(config.find), folder, build)
     experiment = build(config, folder)
+    experiment.task.figures |= found
     if experiment.trainer.is_global_zero:
         claim = _claimed(folder)  # held until this process ends, however it ends
         run_state.write(folder, State.RUNNING)

@@ -114,10 +114,15 @@ def settled(config: DictConfig, find: Find, folder: Path, build: Build) -> tuple
 def _search(config: DictConfig, find: Find, folder: Path, build: Build) -> None:
     config = _alone(config)
     found: dict[str, float] = {}
-    if find.batch_size:
-        found["batch_size"] = config.data.batch_size = _batch_size(config, find, folder, build)
-    if find.lr:
-        found["lr"] = _learning_rate(config, find, folder, build)
+    execution = logging.getLogger("pulmo.execution")
+    execution.disabled = True  # how the network runs is told once, of the run itself
+    try:
+        if find.batch_size:
+            found["batch_size"] = config.data.batch_size = _batch_size(config, find, folder, build)
+        if find.lr:
+            found["lr"] = _learning_rate(config, find, folder, build)
+    finally:
+        execution.disabled = False
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{FILE}.part"
     part.write_text(json.dumps(found, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """What each logger is given: the same in meaning."""
 
 import csv
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pulmo.loggers import logged as module
+from pulmo.loggers.csv import Csv
 from pulmo.loggers.logged import add_picture, begin, conclude, logged
 
 SETTINGS = {"lr": 0.1, "model": "unet"}
@@ -52,12 +54,24 @@ def test_unknown_logger__gets_settings_and_results_and_no_pictures() -> None:
 
 
 def test_csv__has_settings_and_results(tmp_path: Path) -> None:
-    logger = CSVLogger(tmp_path, name="", version="csv")
+    logger = Csv(str(tmp_path))
     with logged([logger], SETTINGS):
         conclude(logger, SETTINGS, {"final/test/auroc": 0.75}, 30)
     assert yaml.safe_load((tmp_path / "csv" / "hparams.yaml").read_text()) == SETTINGS
     with (tmp_path / "csv" / "metrics.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"final/test/auroc": "0.75", "step": "30"}]
+
+
+def test_csv__keeps_the_rows_before_the_step_at_which_a_resumed_run_goes_on(tmp_path: Path) -> None:
+    for steps in ((0, 10, 20), (10, 30)):  # cut off after 20, resumed from a checkpoint before 10
+        logger = Csv(str(tmp_path))
+        with warnings.catch_warnings(), logged([logger], SETTINGS):
+            warnings.simplefilter("error")
+            for step in steps:
+                logger.log_metrics({"loss": float(len(steps))}, step)
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+    assert rows == [(0, 3.0), (10, 2.0), (30, 2.0)]
 
 
 def test_tensorboard__has_the_picture_its_caption_and_the_results(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ def learning_rate_range(rates: Array, losses: Array, smooth: Array, suggestion: 
     axes.semilogx(rates, losses, color=GREY, linewidth=0.8, label="each step")
     axes.semilogx(rates, smooth, color=BLUE, label="smoothed")
     if len(losses):
-        low, high = float(losses.min()), float(np.median(losses[: max(1, len(losses) // 3)]))
-        margin = 0.15 * max(high - low, 1e-3 * abs(high))
-        axes.set_ylim(low - margin, high + 4 * margin + float(np.std(losses[: max(1, len(losses) // 3)])))
+        before = slice(max(1, len(losses) // 3))  # of the losses, where the rates are too small to do anything
+        low, high = float(losses.min()), float(np.median(losses[before]))
+        margin = 0.1 * max(high - low, 1e-3 * abs(high))
+        axes.set_ylim(low - margin, high + margin + 2 * float(np.std(losses[before])))
     if suggestion is not None:
         at = int(np.abs(np.log(rates / suggestion)).argmin())
         axes.axvline(suggestion, color=BLACK, linewidth=0.8, linestyle=":")

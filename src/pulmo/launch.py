@@ -176,8 +176,12 @@ def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         for folder in CONF.iterdir()
         if folder.is_dir()
     }
-    pairs = [argument.partition("=")[::2] for argument in arguments if not argument.startswith("launcher=")]
-    choices = [f"{group}={option}" for group, option in pairs if option in groups.get(group, [])]
+    choices = [
+        argument
+        for argument in arguments
+        for group, _, value in [argument.partition("=")]
+        if group in groups.keys() - {"launcher"} and set(value.strip("[]").split(",")) <= {*groups[group]}
+    ]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", choices)

@@ -54,6 +54,7 @@ def recorded(run: Path, folder: Path, overrides: Sequence[str]) -> DictConfig:
     config: Any = OmegaConf.load(path)
     config.run_dir, config.resume, config.trained_in = str(folder), None, None
     config.data.split, config.data.folds, config.data.fold = str(run / "split.csv"), None, None
+    config.find.lr = config.find.batch_size = False  # what was found is in the configuration
     for override in overrides:
         key, given, value = override.partition("=")
         if not given or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:

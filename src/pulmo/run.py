@@ -21,7 +21,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from pulmo import config as configuration
-from pulmo import earlier_runs, environment, interruption, run_state
+from pulmo import earlier_runs, environment, finders, interruption, run_state
 from pulmo.agreement import is_first_process
 from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
@@ -34,6 +34,7 @@ from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.interrupted_run import leave, write_metrics
 from pulmo.interruption import Interrupted
+from pulmo.loggers.logged import logged
 from pulmo.predicted_masks import write_masks
 from pulmo.processes import together
 from pulmo.run_state import State
@@ -57,7 +58,9 @@ class Experiment:
 
 def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     """Run one experiment in `folder`; give the monitored figure, for sweeps."""
+    config, found = finders.settled(config, _make(config.find), folder, build)
     experiment = build(config, folder)
+    experiment.task.figures |= found
     if experiment.trainer.is_global_zero:
         claim = _claimed(folder)  # held until this process ends, however it ends
         run_state.write(folder, State.RUNNING)
@@ -66,7 +69,8 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
             environment.write(config, folder, overrides)
             if config.resume:
                 log.info("going on from %s", config.resume)
-        with together(experiment.trainer, config, folder):
+        settings = environment.settings(config)
+        with together(experiment.trainer, config, folder), logged(experiment.trainer.loggers, settings):
             monitored = _carried_out(experiment)
     except Exception as error:
         if experiment.trainer.is_global_zero:
@@ -155,7 +159,8 @@ def build(config: DictConfig, folder: Path) -> Experiment:
         _check_norms(task)
     _check_sharding(config)
     _make(config.strategy).apply(task, accelerator, str(config.trainer.precision))
-    loggers: list[Logger] = [_make(part) for part in config.logger.values() if part is not None]
+    chosen = [part for part in config.logger.values() if part is not None and is_first_process()]
+    loggers: list[Logger] = [_make(part) for part in chosen]
     trainer: Trainer = _make(config.trainer, callbacks=callbacks, logger=loggers or False)
     if config.finetune.stages is not None and isinstance(trainer.strategy, DDPStrategy):
         # Frozen parameters give no gradient, for which DDP would wait; whichever way the strategy was chosen.
@@ -231,9 +236,9 @@ def _best(experiment: Experiment) -> dict[str, Any]:
 
 
 def finish(experiment: Experiment) -> float | None:
-    """Write metrics.json and the figures, fill TensorBoard; give the monitored figure."""
+    """Write metrics.json and the figures, fill the loggers; give the monitored figure."""
+    from pulmo.report.results import log_results
     from pulmo.report.run_figures import write_figures  # here, for training begins sooner without
-    from pulmo.report.tensorboard import log_results
 
     config, folder, task = experiment.config, experiment.folder, experiment.task
     figures = task.figures
@@ -252,7 +257,8 @@ def finish(experiment: Experiment) -> float | None:
         measured = [split for split in ("val", "test") if split in task.predictions]
         scores = {split: task.image_scores(task.predictions[split]) for split in measured}
         both = {split: pair for split, pair in scores.items() if pair is not None}
-        log_results(experiment.trainer.loggers, both, drawn, environment.settings(config), figures)
+        trainer = experiment.trainer
+        log_results(trainer.loggers, both, drawn, environment.settings(config), figures, trainer.global_step)
     checkpoint = config.callbacks.get("checkpoint")
     return figures.get(checkpoint.monitor) if checkpoint else None
 

@@ -42,6 +42,8 @@ from tests.conftest import SMALL, small_with
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),
         (["seed=1", "seed=2"], ["seed=1 and seed=2 contradict each other: give one of them"]),
+        (["logger=[csvv,tensorboard]"], ["no logger=csvv; did you mean csv?"]),
+        (["logger=[csv,wandb]", "logger.wandb.ofline=true"], ["'logger.wandb.ofline'", "logger.wandb.offline?"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

@@ -1,12 +1,12 @@
-"""What the network is shown, to be looked at in TensorBoard."""
+"""What the network is shown, to be looked at in the loggers that take pictures."""
 
 from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from torchvision.utils import make_grid
 
+from pulmo.loggers.logged import add_picture
 from pulmo.tasks.base import Task
 
 
@@ -27,9 +27,7 @@ class InputImages(Callback):
         with torch.no_grad():
             shown = cast(Task, pl_module).image(batch["image"][: self.count]).float().cpu()
         grid = make_grid(shown[:, :3], nrow=8, normalize=True)
+        picture = grid.mul(255).byte().permute(1, 2, 0).numpy()
+        labels = ", ".join(map(str, batch["label"][: self.count].tolist())) if "label" in batch else ""
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("input/train_batch", grid, 0)
-                if "label" in batch:
-                    labels = ", ".join(map(str, batch["label"][: self.count].tolist()))
-                    logger.experiment.add_text("input/train_batch_labels", labels, 0)
+            add_picture(logger, "input/train_batch", picture, labels)

@@ -276,7 +276,7 @@ class ChestDataModule(LightningDataModule, ABC):
 
     def _loaders(self) -> Loaders:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if self._made is None or self._made.device != device:
+        if self._made is None or (self._made.device, self._made.batch_size) != (device, self.batch_size):
             self._made = Loaders(
                 self._datasets,
                 self.augment,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pulmo.report.confusion import confusion_matrices, confusion_matrix
 from pulmo.report.curves import one_vs_rest_roc, precision_recall_curve, roc_curve
+from pulmo.report.finders import batch_sizes, learning_rate_range
 from pulmo.report.froc import froc_curve
 from pulmo.report.learning import learning_curves
 from pulmo.report.overlays import Case, overlays
@@ -20,6 +21,7 @@ from pulmo.report.style import style
 
 __all__ = [
     "Case",
+    "batch_sizes",
     "confusion_matrices",
     "confusion_matrix",
     "dice_by_area",
@@ -27,6 +29,7 @@ __all__ = [
     "dice_histogram",
     "froc_curve",
     "learning_curves",
+    "learning_rate_range",
     "one_vs_rest_roc",
     "overlays",
     "precision_recall_curve",

@@ -17,10 +17,11 @@ AT_THRESHOLD = (*MASKS, *BOXES, *IMAGES)
 
 
 def print_summary(results: Mapping[str, float], folder: Path) -> None:
-    """Print the validation and test figures, the dashboard's command, and, as last line, the run folder."""
+    """Print the validation and test figures, the dashboard's command where it has the run, at last the run folder."""
     console = Console(highlight=False)
     console.print(summary_table(results))
-    console.print(f"dashboard: {dashboard_command(folder)}", soft_wrap=True)
+    if (folder / "tensorboard").is_dir():
+        console.print(f"dashboard: {dashboard_command(folder)}", soft_wrap=True)
     print(folder, flush=True)
 
 

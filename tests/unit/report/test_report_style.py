@@ -54,6 +54,11 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "dice_histogram": lambda: figures.dice_histogram(np.linspace(0.95, 1, 30), "Test split"),
     "dice_by_area": lambda: figures.dice_by_area(SCORES, np.geomspace(1e-4, 1, 300), "Test split"),
     "dice_by_threshold": lambda: figures.dice_by_threshold({"test": ([0, 0.5, 1], [0.2, 0.8, 0])}, 0.98, "Test"),
+    "learning_rate": lambda: figures.learning_rate_range(
+        np.geomspace(1e-7, 1, 300), SCORES, np.linspace(0.8, 0.2, 300), 1e-3
+    ),
+    "no_learning_rate": lambda: figures.learning_rate_range(np.zeros(0), np.zeros(0), np.zeros(0), None),
+    "batch_sizes": lambda: figures.batch_sizes([16, 32, 64], [90, 120, 130], [1, 2, 4], 64, [128], "GPU memory"),
     "undefined": lambda: figures.roc_curve([0.1], [0], THRESHOLDS, "Test split"),
 }
 

@@ -1,0 +1,1 @@
+"""Where a run's settings, curves, pictures and results go while it runs: TensorBoard, csv files, W&B, MLflow."""

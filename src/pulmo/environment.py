@@ -20,12 +20,15 @@ PACKAGES = (
     *("pandas", "scikit-learn", "albumentations", "opencv-python-headless", "pydicom", "timm"),
 )
 
+NOT_KEPT = ("resume=", "run_dir=", "sweep=", "sweep.")
+"""Overrides that say where a run stands, or to which sweep it belongs, and nothing of what it is."""
+
 
 def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     """Write `config.yaml` (resolved), `overrides.yaml` and `environment.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
-    kept = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "run_dir="))]
+    kept = [override for override in overrides if not override.lstrip("+").startswith(NOT_KEPT)]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
     first = folder / "environment.json"
     path = folder / "environment_resumed.json" if config.resume and first.exists() else first

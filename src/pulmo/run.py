@@ -26,6 +26,7 @@ from pulmo import config as configuration
 from pulmo import earlier_runs, environment, run_state
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.callbacks.pruning import Pruning
 from pulmo.callbacks.time_profile import TimeProfile
 from pulmo.checkpoint import origin
 from pulmo.data.datamodule import ChestDataModule
@@ -33,6 +34,7 @@ from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.predicted_masks import write_masks
 from pulmo.run_state import State
+from pulmo.search.job import trial_callbacks
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
 
@@ -61,6 +63,12 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
             log.info("going on from %s", config.resume)
     try:
         fit(experiment)
+        pruned = [part.cause for part in experiment.trainer.callbacks if isinstance(part, Pruning)]  # type: ignore[attr-defined]
+        if any(pruned):
+            if experiment.trainer.is_global_zero:
+                run_state.write(folder, State.PRUNED, pruned[0])
+                claim.release()
+            return None
         test(experiment)
         monitored = finish(experiment)
         if config.predict:
@@ -120,6 +128,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.strategy.profile:
         callbacks.append(TimeProfile(folder))
     callbacks += earlier if gate is None else [*earlier, gate.check]
+    callbacks += trial_callbacks(config)
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:
         _check_norms(task)

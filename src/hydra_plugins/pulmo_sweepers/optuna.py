@@ -28,15 +28,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SEEDED = "pulmo.search.sampler.Seeded"
+
 
 @dataclass
 class OptunaSweeperConf:
     """What `hydra.sweeper` may hold; the values are in conf/sweep/_optuna.yaml."""
 
     _target_: str = "hydra_plugins.pulmo_sweepers.optuna.OptunaSweeper"
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "median"}, "_self_"])
     _recursive_: bool = False  # the sampler and the pruner are made here, once Optuna is known to be there
     sampler: Any = MISSING
-    pruner: Any = None
+    pruner: Any = MISSING
     direction: str = MISSING
     storage: str | None = None
     study_name: str = MISSING
@@ -46,7 +49,30 @@ class OptunaSweeperConf:
     params: dict[str, str] = field(default_factory=dict)
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="pulmo_optuna", node=OptunaSweeperConf, provider="pulmo")
+# hydra/sweeper/sampler=random and the like. Those that draw at random are seeded for each trial.
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "tpe": {"_target_": SEEDED, "kind": "optuna.samplers.TPESampler", "seed": "${seed}", "n_startup_trials": 8},
+    "random": {"_target_": SEEDED, "kind": "optuna.samplers.RandomSampler", "seed": "${seed}"},
+    "qmc": {"_target_": "optuna.samplers.QMCSampler", "seed": "${seed}"},
+}
+# Epochs are steps. Startup: trials that must be done before any is pruned; warm-up: epochs in which none is.
+PRUNERS: dict[str, dict[str, Any]] = {
+    "median": {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 5, "n_warmup_steps": 2},
+    "hyperband": {
+        "_target_": "optuna.pruners.HyperbandPruner",
+        "min_resource": 2,
+        "max_resource": "${trainer.max_epochs}",
+    },
+    "successive_halving": {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 2},
+    "none": {"_target_": "optuna.pruners.NopPruner"},
+}
+
+store = ConfigStore.instance()
+store.store(group="hydra/sweeper", name="pulmo_optuna", node=OptunaSweeperConf, provider="pulmo")
+for name, node in SAMPLERS.items():
+    store.store(group="hydra/sweeper/sampler", name=name, node=node, provider="pulmo")
+for name, node in PRUNERS.items():
+    store.store(group="hydra/sweeper/pruner", name=name, node=node, provider="pulmo")
 
 
 class OptunaSweeper(Sweeper):  # type: ignore[misc]

@@ -6,6 +6,7 @@ file at each start, so Optuna is imported only where a search begins.
 
 import importlib.util
 import logging
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             return self._train(trials)
         finally:
             trials.close()
-            Console(highlight=False).print(write_results(study, space, folder, monitor))
+            wide = None if sys.stdout.isatty() else 120  # a log file has no width
+            Console(highlight=False, width=wide).print(write_results(study, space, folder, monitor))
             print(folder.resolve(), flush=True)
 
     def _monitor(self) -> str:

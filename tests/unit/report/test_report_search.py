@@ -20,11 +20,22 @@ def test_history__the_best_so_far_follows_the_direction(minimize: bool, best: li
     (axes,) = search_history(TRIALS, "val/auroc", minimize=minimize).axes
     lines = {str(line.get_label()): line for line in axes.lines}
     np.testing.assert_allclose(np.asarray(lines["best so far"].get_ydata(), float), best)
-    assert list(lines["finished (3)"].get_xdata()) == [0, 2, 3]
+    assert lines["finished (3)"].get_xydata().tolist() == [[0, 0.7], [2, 0.9], [3, 0.4]]
     assert list(lines["pruned, at its last value (1)"].get_ydata()) == [0.6]
     assert list(lines["failed (1)"].get_xdata()) == [4]
     assert axes.get_title(loc="left") == ("best: 0.4000, of trial 3" if minimize else "best: 0.9000, of trial 2")
     assert axes.get_ylabel() == "val/auroc"
+
+
+def test_history__one_hopeless_trial_does_not_press_the_others_into_a_line() -> None:
+    values = [0.90, 0.91, 0.92, 0.93, 0.94, 0.2]
+    trials = pd.DataFrame({"trial": range(6), "value": values, "state": "complete"})
+    (axes,) = search_history(trials, "val/auroc", minimize=False).axes
+    low, high = axes.get_ylim()
+    assert 0.88 < low < 0.90
+    assert 0.94 < high < 0.96
+    (arrow,) = [line for line in axes.lines if line.get_marker() == "v" and len(line.get_xdata())]
+    assert list(arrow.get_xdata()) == [5]
 
 
 def test_history__says_where_nothing_has_ended() -> None:

@@ -22,7 +22,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf
 from rich.console import Console
 
+from pulmo import run_state
 from pulmo.errors import ConfigError, MissingExtraError, PulmoError
+from pulmo.run_state import State
 
 if TYPE_CHECKING:
     from pulmo.search.trials import Job, Trials
@@ -133,6 +135,9 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         trials = Trials(study, space, folder, self.n_trials)
         try:
             return self._train(trials)
+        except (KeyboardInterrupt, SystemExit):
+            log.warning("interrupted: the same command with hydra.sweep.dir=%s goes on", folder)
+            raise
         finally:
             trials.close()
             wide = None if sys.stdout.isatty() else 120  # a log file has no width
@@ -178,7 +183,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
 
     def _told(self, trials: "Trials", job: "Job", result: JobReturn) -> bool:
         """Tell the study what became of the job; give False where it was interrupted."""
-        if result.status is not JobStatus.FAILED:
+        interrupted = run_state.read(job.folder).get("state") is State.INTERRUPTED
+        if interrupted or result.status is not JobStatus.FAILED:
             return trials.tell_folder(job.number, job.folder)
         error = result._return_value  # its property prints before it raises
         if not isinstance(error, PulmoError):

@@ -1,13 +1,11 @@
 """A trial of a search tells how it does, epoch by epoch, and ends when others did better."""
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Protocol
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-
-log = logging.getLogger(__name__)
+from torch import Tensor
 
 
 class Reported(Protocol):
@@ -38,13 +36,16 @@ class Pruning(Callback):
         """Report and ask."""
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return
-        cause = self._ask(trainer) if trainer.is_global_zero else None
+        figure = trainer.callback_metrics.get(
+            self.monitor
+        )  # on all ranks: Lightning reduces over them when first asked
+        cause = self._ask(trainer, figure) if trainer.is_global_zero else None
         self.cause = trainer.strategy.broadcast(cause)
         if self.cause:
             trainer.should_stop = True
 
-    def _ask(self, trainer: Trainer) -> str | None:
-        epoch, figure = trainer.current_epoch, trainer.callback_metrics.get(self.monitor)
+    def _ask(self, trainer: Trainer, figure: Tensor | None) -> str | None:
+        epoch = trainer.current_epoch
         if figure is None or not math.isfinite(figure):
             return None
         if self._trial is None:

@@ -22,8 +22,8 @@ PACKAGES = (
 )
 
 COMPOSED = "composed.yaml"
-OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep.resume=")
-"""Overrides that say where a run is kept, not what it is."""
+OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep=", "sweep.", "launcher=")
+"""Overrides that say where a run stands, or to which sweep it belongs, and nothing of what it is."""
 
 
 def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:

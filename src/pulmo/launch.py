@@ -104,6 +104,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     """
     from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
     from pulmo.multirun.gpus import IN_TURN, own_gpu
+    from pulmo.multirun.jobs import begun
     from pulmo.multirun.table import tell_begin, tell_progress
 
     quiet()
@@ -113,9 +114,11 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     given = list(hydra_config.overrides.task)
     sweep = Path(hydra_config.sweep.dir)
     in_turn = hydra_config.launcher["_target_"] == IN_TURN
-    if in_turn:
+    # Of jobs side by side the sweep's first process tells, of a search's trials the search.
+    telling = in_turn and bool(begun(sweep))
+    if telling:
         tell_begin(sweep, folder.name)
-    else:  # the sweep's first process tells how they come on
+    if not in_turn:
         own_gpu(sweep, config.trainer)
         # Processes of joblib's begin others in joblib's own way, which torch's DataLoader cannot.
         multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
@@ -129,7 +132,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
         log.error("failed: %s", error, exc_info=not isinstance(error, PulmoError))
         raise
     finally:
-        if in_turn:
+        if telling:
             tell_progress(sweep)
 
 

@@ -26,6 +26,7 @@ from pulmo.agreement import is_first_process
 from pulmo.batches import settle_update
 from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
+from pulmo.callbacks.pruning import Pruning
 from pulmo.callbacks.stopping import Stopping
 from pulmo.callbacks.time_profile import TimeProfile
 from pulmo.checkpoint import origin
@@ -38,6 +39,7 @@ from pulmo.loggers.logged import logged
 from pulmo.predicted_masks import write_masks
 from pulmo.processes import together
 from pulmo.run_state import State
+from pulmo.search.job import trial_callbacks
 from pulmo.sharded import ShardedStrategy
 from pulmo.tasks.base import Task
 from pulmo.tasks.segmentation import SegmentationTask
@@ -79,7 +81,6 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
     if experiment.trainer.is_global_zero:
         from pulmo.report.summary import print_summary
 
-        run_state.write(folder, State.FINISHED)
         if not environment.in_sweep():  # a sweep tells of all its jobs in one table
             print_summary(experiment.task.figures, folder)
         claim.release()
@@ -92,10 +93,12 @@ def _carried_out(experiment: Experiment) -> float | None:
     try:
         if config.trained_in is None:
             fit(experiment)
-        test(experiment)
-        monitored = finish(experiment)
-        if config.predict:
-            predict(experiment)
+        pruned, monitored = _pruned(experiment), None
+        if pruned is None:
+            test(experiment)
+            monitored = finish(experiment)
+            if config.predict:
+                predict(experiment)
     except (Interrupted, Exception) as error:
         stop = _interruption(error)
         if stop is None:
@@ -103,7 +106,15 @@ def _carried_out(experiment: Experiment) -> float | None:
         if experiment.trainer.is_global_zero:
             leave(experiment.folder, stop, experiment.trainer.state.fn, experiment.task.figures)
         raise stop from None
+    if experiment.trainer.is_global_zero:
+        run_state.write(experiment.folder, State.PRUNED if pruned else State.FINISHED, pruned)
     return monitored
+
+
+def _pruned(experiment: Experiment) -> str | None:
+    """Why a search ended the training, if it did."""
+    callbacks: list[Callback] = experiment.trainer.callbacks  # type: ignore[attr-defined]
+    return next((part.cause for part in callbacks if isinstance(part, Pruning)), None)
 
 
 def build(config: DictConfig, folder: Path) -> Experiment:
@@ -153,6 +164,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.strategy.profile:
         callbacks.append(TimeProfile(folder))
     callbacks += earlier if gate is None else [*earlier, gate.check]
+    callbacks += trial_callbacks(config)
     callbacks.append(Stopping(folder / "checkpoints"))  # behind those that it calls where an epoch goes on
     _check_callbacks(callbacks, task, config.trainer.max_epochs)
     if config.trainer.sync_batchnorm:

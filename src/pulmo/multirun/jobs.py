@@ -106,14 +106,19 @@ def begin(folder: Path, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
 
     Raises `ConfigError` where the folder has the sweep of another command.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     command = folder / COMMAND
     if command.is_file() and (before := yaml.safe_load(command.read_text())) != asked(arguments):
         differ = sorted(set(before) ^ set(asked(arguments)))
         raise ConfigError(f"{folder} has the sweep of another command, see {', '.join(differ)}: give another folder")
-    command.write_text(yaml.safe_dump(asked(arguments), allow_unicode=True))
+    remember(folder, arguments)
     rows = [{"name": job.name, "training": job.training, "overrides": list(job.overrides)} for job in jobs]
     (folder / LIST).write_text(yaml.safe_dump(rows, allow_unicode=True, sort_keys=False))
+
+
+def remember(folder: Path, arguments: Sequence[str]) -> None:
+    """Write down the command, by which `newest` finds the sweep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / COMMAND).write_text(yaml.safe_dump(asked(arguments), allow_unicode=True))
 
 
 def begun(folder: Path) -> list[Job]:

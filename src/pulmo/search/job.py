@@ -1,0 +1,37 @@
+"""A run as one trial of a search."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning import Callback
+
+from pulmo.callbacks.pruning import Pruning, Reported
+from pulmo.environment import in_sweep
+from pulmo.errors import ConfigError
+
+
+def trial_callbacks(config: DictConfig) -> list[Callback]:
+    """What reports to the study that `sweep.trial` names; nothing in other runs.
+
+    The database is asked of Hydra rather than written into the run's config.yaml: its URL may hold a password. Raises
+    `ConfigError` for a single run that chose a search.
+    """
+    if config.sweep.trial is None:
+        if config.choices.get("hydra/sweeper") == "pulmo_optuna" and not in_sweep():
+            raise ConfigError(f"sweep={config.choices.sweep} searches over many runs: add -m")
+        return []
+
+    def connect() -> tuple[Reported, frozenset[int]]:
+        from pulmo.search.study import make_pruner, open_trial  # Optuna is an extra
+
+        hydra = HydraConfig.get()  # of the first process: it alone asks
+        return open_trial(
+            config.sweep.trial.number,
+            Path(hydra.sweep.dir),
+            name=config.sweep.trial.study,
+            storage=hydra.sweeper.storage,
+            pruner=make_pruner(hydra.sweeper.pruner),
+        )
+
+    return [Pruning(config.callbacks.checkpoint.monitor, connect)]

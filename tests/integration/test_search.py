@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pulmo import launch, run, run_state
 from pulmo.errors import ConfigError
 from pulmo.run_state import State
-from tests.conftest import SMALL
+from tests.conftest import SMALL, small_with
 
 Search = Callable[..., Path]
 PLAIN = ["model.optimizer.weight_decay=0", "model.net.dropout=0", "augment=none", "scheduler=constant"]
@@ -31,7 +31,7 @@ def search(phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.
     places = ["data=rsna", f"data.root={phantoms / 'rsna'}", f"data.cache_dir={cache_dir}", f"hydra.sweep.dir={folder}"]
 
     def run_search(*overrides: str, sweep: str = "optuna_classification") -> Path:
-        command = ["train.py", "-m", f"sweep={sweep}", *SMALL, "logger=none", *places, *overrides]
+        command = ["train.py", "-m", f"sweep={sweep}", *small_with("logger=none", *places, *overrides)]
         monkeypatch.setattr(sys, "argv", command)
         launch.launch()
         return folder

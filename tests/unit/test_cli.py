@@ -57,7 +57,7 @@ def test_help__names_every_command() -> None:
 
 
 def test_train__bare_log_level_of_lightning_is_quiet() -> None:
-    from pulmo.launch import _quiet
+    from pulmo.launch import quiet
 
-    _quiet()
+    quiet()
     assert logging.getLogger("pytorch_lightning").level == logging.WARNING

@@ -20,7 +20,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf
-from rich.console import Console
 
 from pulmo import run_state
 from pulmo.errors import ConfigError, MissingExtraError, PulmoError
@@ -114,6 +113,7 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         if importlib.util.find_spec("optuna") is None:
             raise MissingExtraError("a search needs Optuna: pip install 'pulmo[optuna]'")
         from pulmo.multirun.jobs import remember
+        from pulmo.report.screen import screen
         from pulmo.search.results import write_results
         from pulmo.search.space import parse_space
         from pulmo.search.study import check_space, make, make_pruner, open_study
@@ -142,8 +142,7 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             raise
         finally:
             trials.close()
-            wide = None if sys.stdout.isatty() else 120  # a log file has no width
-            Console(highlight=False, width=wide).print(write_results(study, space, folder, monitor))
+            screen().print(write_results(study, space, folder, monitor))
             print(folder.resolve(), flush=True)
 
     def _monitor(self) -> str:

@@ -11,13 +11,13 @@ from threading import Event, Thread
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from pulmo.errors import ConfigError
 from pulmo.multirun.jobs import LIST, Job, begun
 from pulmo.report.comparison import FIGURES, compared, comparison_tables
+from pulmo.report.screen import screen
 from pulmo.run_state import State, read
 
 WAITING = "waiting"
@@ -84,24 +84,22 @@ def tell_begin(folder: Path, name: str) -> None:
     """Say which job begins, or goes on."""
     names = [job.name for job in begun(folder)]
     if name in names:  # a search makes its jobs as it goes
-        Console(highlight=False).print(
-            f"job {names.index(name) + 1} of {len(names)}: {name}", style="bold", markup=False
-        )
+        screen().print(f"job {names.index(name) + 1} of {len(names)}: {name}", style="bold", markup=False)
 
 
 def tell_progress(folder: Path) -> None:
     """Write `progress.csv` and print it."""
     table = progress(folder)
     _write(table, folder / "progress.csv")
-    Console(highlight=False).print(progress_table(table))
+    screen().print(progress_table(table))
 
 
 def watch(folder: Path, seconds: float = 5.0) -> None:
     """Keep the progress on the screen until every job has come to an end."""
-    with Live(progress_table(progress(folder)), refresh_per_second=1) as screen:
+    with Live(progress_table(progress(folder)), refresh_per_second=1) as shown:
         while {State.RUNNING, WAITING} & set(progress(folder)["state"]):
             time.sleep(seconds)
-            screen.update(progress_table(progress(folder)))
+            shown.update(progress_table(progress(folder)))
 
 
 @contextmanager
@@ -137,7 +135,7 @@ def tell_result(folder: Path) -> tuple[int, int]:
 
     Gives the numbers of jobs that failed, and of those that came to no end otherwise.
     """
-    console = Console(highlight=False)
+    console = screen()
     states = progress(folder)
     _write(states, folder / "progress.csv")
     runs = [folder / job.name for job in begun(folder)]

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from pulmo.report.screen import screen
 
 RANKING = ("auroc", "average_precision", "map", "map_50", "froc_score", "loss")
 MASKS = ("dice", "iou", "dice_with_empty", "dice_pooled", "mean_iou", "pixel_accuracy")
@@ -18,7 +19,7 @@ AT_THRESHOLD = (*MASKS, *BOXES, *IMAGES)
 
 def print_summary(results: Mapping[str, float], folder: Path) -> None:
     """Print the validation and test figures, the dashboard's command where it has the run, at last the run folder."""
-    console = Console(highlight=False)
+    console = screen()
     console.print(summary_table(results))
     if (folder / "tensorboard").is_dir():
         console.print(f"dashboard: {dashboard_command(folder)}", soft_wrap=True)

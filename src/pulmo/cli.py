@@ -36,7 +36,7 @@ def train(context: typer.Context) -> None:
     """Train and test one experiment; takes the same OVERRIDES as train.py."""
     from pulmo.launch import launch
 
-    # Lightning starts further processes by this command line, so it must name a file that trains.
+    # Hydra reads the command line; torchrun and srun would start this file in each process.
     sys.argv = [str(Path(__file__).parent / "entry" / "train.py"), *context.args]
     launch()
 
@@ -52,9 +52,7 @@ def rerun(context: typer.Context, run: Annotated[Path, typer.Argument(help="The 
 
     given = [argument for argument in context.args if argument.startswith("run_dir=")]
     folder = Path(given[-1].partition("=")[2]) if given else new_folder(run)
-    arguments = [str(run), str(folder), *(argument for argument in context.args if argument not in given)]
-    sys.argv = [str(Path(__file__).parent / "entry" / "rerun.py"), *arguments]  # of the processes that Lightning starts
-    main(arguments)
+    main(run, folder, [argument for argument in context.args if argument not in given])
 
 
 @app.command()

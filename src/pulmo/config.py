@@ -40,6 +40,9 @@ OmegaConf.register_new_resolver(
     "by_first_process", lambda path: path if is_first_process() else os.devnull, replace=True
 )
 
+# ${gpus:} is the number of GPUs of this machine.
+OmegaConf.register_new_resolver("gpus", torch.cuda.device_count, replace=True)
+
 PLAIN = (bool, int, float, str, type(None), list, dict)
 
 
@@ -52,7 +55,7 @@ def check(config: DictConfig) -> None:
     """
     for path, node in _targets(config, ""):
         _check_node(path, node)
-    _check_devices(config.trainer)
+    _check_devices(config.trainer, (config.get("choices") or {}).get("strategy", "gpu"))
     _check_clipping(config)
 
 
@@ -144,14 +147,14 @@ def _expected(hint: Any) -> str:
     return names.get(hint, str(hint).replace("typing.", ""))
 
 
-def _check_devices(trainer: DictConfig) -> None:
+def _check_devices(trainer: DictConfig, strategy: str) -> None:
     wanted, accelerator = trainer.get("devices"), trainer.get("accelerator")
     if accelerator not in ("gpu", "cuda"):
         return
     have = torch.cuda.device_count()
     if have == 0:
         raise ConfigError(
-            f"strategy={accelerator}: this machine has no GPU that torch can see; choose strategy=cpu or auto"
+            f"strategy={strategy}: this machine has no GPU that torch can see; choose strategy=cpu, ddp_cpu or auto"
         )
     count = len(wanted) if isinstance(wanted, ListConfig) else wanted
     if isinstance(count, int) and count > have:

@@ -23,7 +23,7 @@ from pulmo.transforms.preprocess import Preprocess
 
 NOT_OF_TRAINING = (
     *("threshold.", "model.task.threshold.", "choices."),
-    *("run_dir.", "resume.", "trained_in.", "predict.", "sweep.", "logger."),
+    *("run_dir.", "resume.", "trained_in.", "predict.", "sweep.", "logger.", "hydra."),
 )
 """Beginnings of the dotted keys, a dot behind them, that training does not depend on."""
 
@@ -88,7 +88,7 @@ def check_training(config: DictConfig, run: Path, folder: Path) -> None:
         raise ConfigError(f"trained_in={run}: no checkpoints/best.ckpt and config.yaml there; give a finished run")
     if run.resolve() == folder.resolve():
         raise ConfigError(f"trained_in={run} is this run's own folder: give another run_dir")
-    theirs, ours = _training_values(OmegaConf.load(recorded)), _training_values(config)
+    theirs, ours = (_resolved_training(each) for each in (OmegaConf.load(recorded), config))
     differ = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
     if differ:
         raise ConfigError(f"trained_in={run} was trained otherwise, see {', '.join(differ[:5])}: train anew")
@@ -120,32 +120,24 @@ def keep_training(task: Task, run: Path, folder: Path) -> None:
     task.figures |= {name: known[name] for name in ("epochs", "train/images_per_second") if known.get(name) is not None}
 
 
-def _training_values(config: Any) -> dict[str, Any]:
-    """Dotted keys and values of what training depends on, the run's own folder taken out of its paths."""
+def _resolved_training(config: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return training_values(plain, plain["trainer"]["default_root_dir"])
+
+
+def training_values(plain: Any, own: str = "") -> dict[str, Any]:
+    """Dotted keys and values of a configuration that training depends on; `own` folder is taken out of its paths."""
     values: dict[str, Any] = {}
 
     def walk(node: Any, path: str) -> None:
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
         if not isinstance(node, (dict, list)):
-            values[path] = node.replace(own, "") if isinstance(node, str) else node
+            values[path] = node.replace(own, "") if isinstance(node, str) and own else node
         for key, child in items:
             walk(child, f"{path}.{key}" if path else str(key))
 
-    plain = OmegaConf.to_container(config, resolve=True)
-    own = plain["trainer"]["default_root_dir"]  # type: ignore[index, call-overload]
     walk(plain, "")
-    aside = (
-        "threshold",
-        "model.task.threshold",
-        "run_dir",
-        "resume",
-        "trained_in",
-        "predict",
-        "sweep",
-        "logger",
-        "choices",
-    )
-    return {key: value for key, value in values.items() if not f"{key}.".startswith(tuple(f"{a}." for a in aside))}
+    return {key: value for key, value in values.items() if not f"{key}.".startswith(NOT_OF_TRAINING)}
 
 
 def _settings(preprocess: Any) -> dict[str, Any]:

@@ -22,6 +22,9 @@ PACKAGES = (
 )
 
 COMPOSED = "composed.yaml"
+SETTLED = ("trainer.precision", "strategy.effective_batch")
+"""What a run that says nothing of it settles on by itself, and keeps when it is resumed."""
+
 OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep=", "sweep.", "launcher=")
 """Overrides that say where a run stands, or to which sweep it belongs, and nothing of what it is."""
 
@@ -29,14 +32,25 @@ OF_THE_FOLDER = ("resume=", "run_dir=", "trained_in=", "sweep=", "sweep.", "laun
 def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     """Write `config.yaml` (resolved), `composed.yaml` (as composed), `overrides.yaml` and `environment.json`."""
     folder.mkdir(parents=True, exist_ok=True)
+    kept = [override for override in overrides if not override.lstrip("+").startswith(OF_THE_FOLDER)]
+    kept = [override for override in kept if not _is_settled(override, folder)]
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     OmegaConf.save(_without_hydra(config, folder), folder / COMPOSED)
-    kept = [override for override in overrides if not override.lstrip("+").startswith(OF_THE_FOLDER)]
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
     first = folder / "environment.json"
     path = folder / "environment_resumed.json" if config.resume and first.exists() else first
     known = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv} | described()
     path.write_text(json.dumps(known | {"phantom": is_phantom(config)}, indent=2) + "\n")
+
+
+def _is_settled(override: str, folder: Path) -> bool:
+    """Whether `resume` added the override, for what the run in `folder` had settled on by itself."""
+    key, _, value = override.partition("=")
+    if key not in SETTLED or not (folder / "overrides.yaml").is_file():
+        return False
+    before: list[str] = yaml.safe_load((folder / "overrides.yaml").read_text()) or []
+    given = any(item.partition("=")[0] == key for item in before)
+    return not given and str(OmegaConf.select(OmegaConf.load(folder / "config.yaml"), key)) == value
 
 
 def _without_hydra(config: DictConfig, folder: Path) -> DictConfig:

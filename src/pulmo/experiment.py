@@ -51,9 +51,6 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if config.trainer.max_epochs is None or config.trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
     trained_in = None if config.trained_in is None else Path(config.trained_in).expanduser()
-    begun = ((folder / "checkpoints").exists() and not trained_in) or (folder / "metrics.json").exists()
-    if begun and is_first_process() and not config.resume:
-        raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
     seed_everything(config.seed, workers=True, verbose=False)
     # A resumed run keeps its split, whatever has come into the data set's folder since.
     split = (trained_in or folder) / "split.csv"

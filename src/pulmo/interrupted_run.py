@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pulmo import run_state
+from pulmo.environment import in_sweep
 from pulmo.interruption import Interrupted
 from pulmo.run_state import State
 
@@ -33,13 +34,20 @@ def leave(folder: Path, stop: Interrupted, stage: str | None, figures: Mapping[s
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
         held = "the checkpoint holds this very step" if stop.saved else "the weights were saved before"
-        command = "pulmo train" if sys.argv[0].endswith("entry/train.py") else f"python {sys.argv[0]}"
         log.warning("interrupted by %s; %s: %s", cause, held, last)
-        log.warning("to go on: %s resume=%s", command, folder)
+        log.warning("to go on: %s", _command(folder))
     else:
         log.warning("interrupted by %s; there is no checkpoint yet: begin anew by the same command", cause)
     print(folder, flush=True)
     stop.told = True
+
+
+def _command(folder: Path) -> str:
+    if in_sweep():
+        return "the same command with sweep.resume=true"
+    script = Path(sys.argv[0])
+    train = f"python {script}" if script.name == "train.py" and script.parent.name != "entry" else "pulmo train"
+    return f"{train} resume={folder}"
 
 
 def write_metrics(folder: Path, figures: Mapping[str, float]) -> None:

@@ -32,6 +32,9 @@ class Interrupted(SystemExit):
         self.signal, self.place, self.saved = Signals(number), place, saved
         self.told = False
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.signal, self.place, self.saved)
+
     def end_process(self, status: int) -> NoReturn:
         """End as `sys.exit` does, without taking down module by module what was imported: seconds, with torch."""
         atexit._run_exitfuncs()

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pulmo import interruption, overrides, run_state
 from pulmo.agreement import agree, is_first_process
 from pulmo.config import explain
-from pulmo.errors import PulmoError
+from pulmo.errors import ConfigError, PulmoError
 from pulmo.interruption import Interrupted
 from pulmo.resuming import MULTIRUN, resumed, settled
 from pulmo.run_state import State
@@ -44,15 +44,13 @@ def launch() -> None:
     try:
         if not is_first_process():
             logging.disable(logging.WARNING)  # Hydra's own lines too
-        with interruption.handled():
+        with answered():
             flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
             rest = [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
             overrides.check(rest)
             agreed = agree([*flags, *rest], resumed)  # Hydra takes -m only before or behind all overrides
             sys.argv[1:] = overrides.parents_first(agreed, CONF)
             _main()
-    except Interrupted as stop:
-        _leave(stop)
     except PulmoError as error:
         _end(str(error), error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -73,6 +71,8 @@ def _main(config: DictConfig) -> float | None:
         from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
 
         quiet()
+        if config.choices["hydra/sweeper"] == "pulmo_optuna":
+            raise ConfigError(f"sweep={config.choices.sweep} searches over many runs: add -m")
         given = list(HydraConfig.get().overrides.task)
         for line in overrides.overruled(given, CONF):
             log.info(line)
@@ -103,7 +103,7 @@ def _job(config: DictConfig, folder: Path) -> float | None:
     raised, for the sweep to go on with the others.
     """
     from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
-    from pulmo.multirun.gpus import IN_TURN, own_gpu
+    from pulmo.multirun.gpus import IN_TURN, end_with_sweep, own_gpu
     from pulmo.multirun.jobs import begun
     from pulmo.multirun.table import tell_begin, tell_progress
 
@@ -120,14 +120,22 @@ def _job(config: DictConfig, folder: Path) -> float | None:
         tell_begin(sweep, folder.name)
     if not in_turn:
         own_gpu(sweep, config.trainer)
-        # Processes of joblib's begin others in joblib's own way, which torch's DataLoader cannot.
+    if "joblib" in hydra_config.launcher["_target_"]:
+        end_with_sweep()
+        # Its processes begin others in its own way, which torch's DataLoader cannot.
         multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     last = folder / "checkpoints" / "last.ckpt"
     if config.resume is None and last.is_file():
         config.resume = str(last)
         config.merge_with_dotlist(settled(folder, [], given))
+    for line in overrides.overruled(given, CONF):
+        log.info(line)
     try:
         return run.train(config, folder, given)
+    except Interrupted as stop:
+        if in_turn or "submitit" in hydra_config.launcher["_target_"]:
+            raise  # it ends the whole sweep; submitit's own handler has the job begun again
+        raise PulmoError(f"interrupted by {stop.signal.name}") from None  # of this worker alone
     except Exception as error:
         log.error("failed: %s", error, exc_info=not isinstance(error, PulmoError))
         raise
@@ -143,20 +151,29 @@ def join() -> None:
     quiet()
     config = OmegaConf.create(sys.stdin.read())
     try:
-        with interruption.handled():
+        with answered():
             run.train(cast(DictConfig, config), Path(sys.argv[1]), [])
-    except Interrupted as stop:
-        _leave(stop)
     except PulmoError as error:
         _end(str(error), error)
 
 
+@contextmanager
+def answered() -> Iterator[None]:
+    """Answer to the signals that ask a process to end, and end as they ask."""
+    try:
+        with interruption.handled():
+            yield
+    except Interrupted as stop:
+        _leave(stop)
+
+
 def _leave(stop: Interrupted) -> NoReturn:
-    """End as a signal asked; with status 0 where another process of the run tells of it."""
+    """End the process, with status 0 where another process of the run tells of it."""
     if not is_first_process():
         stop.end_process(0)
     if not stop.told:
-        print(f"pulmo: interrupted by {stop.signal.name} before anything was begun", file=sys.stderr)
+        goes_on = "the same command with sweep.resume=true goes on" if "-m" in sys.argv else "nothing was begun"
+        print(f"pulmo: interrupted by {stop.signal.name}; {goes_on}", file=sys.stderr)
     stop.end_process(128 + stop.signal)
 
 
@@ -204,7 +221,10 @@ def _dotted(node: DictConfig, path: str) -> list[str]:
 
 def _remove_if_unused(folder: Path) -> None:
     """Take away the folder of a run that never began, when nothing but its log is in it."""
-    if is_first_process() and folder.is_dir() and {path.name for path in folder.iterdir()} <= {"train.log"}:
+    empty = {"train.log", run_state.FILE, run_state.LOCK}
+    if not is_first_process() or not folder.is_dir() or run_state.is_held(folder):
+        return
+    if {path.name for path in folder.iterdir()} <= empty:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

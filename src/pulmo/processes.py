@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from pulmo import run_state
+from pulmo.environment import in_sweep
 from pulmo.errors import ConfigError, PulmoError, TrainingError
 from pulmo.run_state import State
 
@@ -49,7 +50,7 @@ def together(trainer: Trainer, config: DictConfig, folder: Path) -> Iterator[Non
     except Exception as error:
         lost = None if trainer.world_size == 1 else launcher.lost() if launcher else _lost(trainer, error)
         if lost is not None:
-            raise TrainingError(f"{lost}; go on by resume={folder}") from error
+            raise TrainingError(f"{lost}; {_how_to_go_on(folder)}") from error
         raise
     finally:
         if launcher is not None:
@@ -91,7 +92,8 @@ class Launcher(_SubprocessScriptLauncher):
         for local_rank in range(1, self.num_processes):
             own = {**modules, "LOCAL_RANK": str(local_rank), PARENT: str(os.getpid())}
             command = [sys.executable, str(ENTRY), str(self.folder.resolve())]
-            process = subprocess.Popen(command, env=os.environ | own, stdin=subprocess.PIPE)
+            # In a group of its own: Ctrl-C reaches the first process alone, which has all stop at the same step.
+            process = subprocess.Popen(command, env=os.environ | own, stdin=subprocess.PIPE, process_group=0)
             self.procs.append(process)
             if process.stdin is not None:
                 process.stdin.write(told)
@@ -130,7 +132,7 @@ class Launcher(_SubprocessScriptLauncher):
         """End this process where it does not find out by itself that another one is lost, as with NCCL."""
         while not self._ended.wait(0.5):
             if any(process.poll() for process in self.procs) and not self._ended.wait(LATE):
-                message = f"{self.lost()}; go on by resume={self.folder}"
+                message = f"{self.lost()}; {_how_to_go_on(self.folder)}"
                 run_state.write(self.folder, State.FAILED, message)
                 for process in self.procs:
                     process.kill()
@@ -178,8 +180,15 @@ def _end_with_parent(folder: Path, trainer: Trainer) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     if trainer.local_rank == 1:
-        _exit(f"process 1 of {trainer.world_size} ended; go on by resume={folder}")
+        _exit(f"process 1 of {trainer.world_size} ended; {_how_to_go_on(folder)}")
     os._exit(1)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if in_sweep():
+        return "the same command with sweep.resume=true goes on"
+    begun = (folder / "checkpoints" / "last.ckpt").is_file()
+    return f"go on by resume={folder}" if begun else "there is no checkpoint yet: begin anew by the same command"
 
 
 def _how(status: int) -> str:

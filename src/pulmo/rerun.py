@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,10 +15,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pulmo import finders
 from pulmo.checkpoint import best_checkpoint
 from pulmo.environment import COMPOSED, described
 from pulmo.errors import ConfigError
-from pulmo.launch import quiet, told
+from pulmo.launch import answered, quiet, told
 
 _ABSENT = object()
 MEASURED_TIME = ("seconds", "images_per_second")
@@ -37,10 +39,12 @@ def rerun(run: Path, folder: Path, overrides: Sequence[str]) -> None:
         logging.getLogger(__name__).warning("%s: digits may differ", line)
     stored = run / "overrides.yaml"
     before: list[str] = yaml.safe_load(stored.read_text()) or [] if stored.is_file() else []
+    if (run / finders.FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / finders.FILE, folder / finders.FILE)  # for a rerun that is cut off, and resumed
     train(config, folder, [*before, *overrides])
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        print(comparison(run, folder))
-        print(folder, flush=True)
+    print(comparison(run, folder))
+    print(folder, flush=True)
 
 
 def recorded(run: Path, folder: Path, overrides: Sequence[str]) -> DictConfig:
@@ -55,6 +59,7 @@ def recorded(run: Path, folder: Path, overrides: Sequence[str]) -> DictConfig:
     config.run_dir, config.resume, config.trained_in = str(folder), None, None
     config.data.split, config.data.folds, config.data.fold = str(run / "split.csv"), None, None
     config.find.lr = config.find.batch_size = False  # what was found is in the configuration
+    config.sweep.trial = None  # its search is over
     for override in overrides:
         key, given, value = override.partition("=")
         if not given or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
@@ -108,8 +113,11 @@ def _same_weights(run: Path, folder: Path) -> str:
 
 
 def new_folder(run: Path) -> Path:
-    """Beside the run, named by the time."""
-    return run.resolve().parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
+    """Where a run of the same data set and model would be, named by the time."""
+    path = run / COMPOSED
+    choices = OmegaConf.load(path).choices if path.is_file() else {"data": "no", "model": "run"}
+    pair, time = f"{choices['data']}_{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
+    return Path("outputs").resolve() / pair / time
 
 
 def _log_into(folder: Path) -> None:
@@ -119,11 +127,10 @@ def _log_into(folder: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """What `pulmo rerun` runs, in each of its processes: RUN, the new folder, overrides."""
-    run, folder, *overrides = arguments
+def main(run: Path, folder: Path, overrides: Sequence[str]) -> None:
+    """What `pulmo rerun` does: mistakes and signals are told as those of a run."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with told(Path(folder)):
-        _log_into(Path(folder))
+    with answered(), told(folder):
+        _log_into(folder)
         quiet()
-        rerun(Path(run).resolve(), Path(folder), overrides)
+        rerun(run.resolve(), folder, overrides)

@@ -78,7 +78,8 @@ def _checkpoint(value: str, rest: list[str]) -> Path:
                 Path("outputs").glob(f"{pair}/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime
             )
         if not found or not found[-1].is_file():
-            raise ConfigError("resume=last: no run with a checkpoint in outputs/; give resume=RUN_FOLDER")
+            of = " of " + " ".join(f"{key}={value}" for key, value in chosen.items()) if chosen else ""
+            raise ConfigError(f"resume=last: no run{of} with a checkpoint in outputs/; give resume=RUN_FOLDER")
         return found[-1].resolve()
     path = Path(value).expanduser()
     checkpoint = path / "checkpoints" / "last.ckpt" if path.is_dir() else path

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import WeightAveraging
 
 from pulmo import earlier_runs, environment, finders, interruption, run_state
+from pulmo.agreement import is_first_process
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.pruning import Pruning
 from pulmo.errors import ConfigError
@@ -31,30 +34,31 @@ log = logging.getLogger(__name__)
 
 def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     """Run one experiment in `folder`; give the monitored figure, for sweeps."""
-    config, found = finders.settled(config, make(config.find), folder, build)
-    experiment = build(config, folder)
-    experiment.task.figures |= found
-    if experiment.trainer.is_global_zero:
-        claim = _claimed(folder)  # held until this process ends, however it ends
-        run_state.write(folder, State.RUNNING)
-    try:
-        if experiment.trainer.is_global_zero:
-            environment.write(config, folder, overrides)
-            if config.resume:
-                log.info("going on from %s", config.resume)
-        settings = environment.settings(config)
-        with together(experiment.trainer, config, folder), logged(experiment.trainer.loggers, settings):
-            monitored = _carried_out(experiment)
-    except Exception as error:
-        if experiment.trainer.is_global_zero:
-            run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
-        raise
-    if experiment.trainer.is_global_zero:
+    first = is_first_process()
+    with _claimed(folder, bool(config.resume)) if first else nullcontext():
+        try:
+            config, found = finders.settled(config, make(config.find), folder, build)
+            experiment = build(config, folder)
+            experiment.task.figures |= found
+            if first:
+                environment.write(config, folder, overrides)
+                if config.resume:
+                    log.info("going on from %s", config.resume)
+            settings = environment.settings(config)
+            with together(experiment.trainer, config, folder), logged(experiment.trainer.loggers, settings):
+                monitored = _carried_out(experiment)
+        except Interrupted as stop:
+            if first and not stop.told:
+                leave(folder, stop, None, {})
+            raise
+        except Exception as error:
+            if first:
+                run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
+            raise
+    if first and not environment.in_sweep():  # a sweep tells of all its jobs in one table
         from pulmo.report.summary import print_summary
 
-        if not environment.in_sweep():  # a sweep tells of all its jobs in one table
-            print_summary(experiment.task.figures, folder)
-        claim.release()
+        print_summary(experiment.task.figures, folder)
     return monitored
 
 
@@ -64,6 +68,8 @@ def _carried_out(experiment: Experiment) -> float | None:
     try:
         if config.trained_in is None:
             fit(experiment)
+        else:
+            log.info("weights of %s", config.trained_in)
         pruned, monitored = _pruned(experiment), None
         if pruned is None:
             test(experiment)
@@ -136,15 +142,25 @@ def predict(experiment: Experiment) -> None:
         write_masks(task, data.preprocess, list(zip(images["path"], images["mask"], masks, strict=True)))
 
 
-def _claimed(folder: Path) -> FileLock:
-    """Lock the run folder; raise `ConfigError` where another process trains in it."""
+@contextmanager
+def _claimed(folder: Path, resumed: bool) -> Iterator[None]:
+    """Hold the run folder's lock, and note that a run is in it.
+
+    Raises `ConfigError` where another process trains there, or where a run is there that this one does not resume.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / run_state.LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=2)  # who asks whether it is held takes it for a moment
     except Timeout:
         raise ConfigError(f"another process is training in {folder}: wait for it, or end it") from None
-    return lock
+    try:
+        if not resumed and run_state.holds_a_run(folder):
+            raise ConfigError(f"{folder} holds a run already: give another run_dir, or resume={folder}")
+        run_state.write(folder, State.RUNNING)
+        yield
+    finally:
+        lock.release()
 
 
 def _best(experiment: Experiment) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where a run stands, as its folder tells: for sweeps, which must know what to skip, to go on with and to retry."""
 
 import json
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -46,12 +47,22 @@ def read(folder: Path) -> dict[str, Any]:
     return known
 
 
+def holds_a_run(folder: Path) -> bool:
+    """Whether the folder has what a new run would overwrite: one that has ended, or a checkpoint to go on from."""
+    state = read(folder).get("state")
+    if state in (State.FINISHED, State.PRUNED) or (folder / "checkpoints" / "last.ckpt").is_file():
+        return True
+    return state is None and ((folder / "checkpoints").exists() or (folder / "metrics.json").exists())
+
+
 def is_held(folder: Path) -> bool:
     """Whether a living process trains in the folder."""
     if not (folder / LOCK).is_file():
         return False
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
+    for pause in (0.05, 0.0):  # another process may ask at the same moment, which takes the lock too
+        try:
+            with FileLock(folder / LOCK, timeout=0):
+                return False
+        except Timeout:
+            time.sleep(pause)
+    return True

@@ -38,7 +38,7 @@ from tests.conftest import SMALL, small_with
         (["model.task.report_thresholds=[1.7]"], ["report_thresholds=[1.7]: scores between 0 and 1"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0: at least 1"]),
         (["data.val_fraction=1.5"], ["data.val_fraction=1.5: a share"]),
-        (["resume=last"], ["resume=last: no run with a checkpoint"]),
+        (["resume=last"], ["resume=last: no run of model=custom_cnn with a checkpoint"]),
         (["threshold.value=2", "threshold=half"], ["threshold.value=2"]),
         (["data.labels={"], ["data.labels={"]),
         (["seed=1", "seed=2"], ["seed=1 and seed=2 contradict each other: give one of them"]),

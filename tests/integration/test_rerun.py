@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from pulmo import run
+from pulmo import environment, run
 from pulmo.errors import ConfigError
+from pulmo.launch import CONF
 from pulmo.rerun import comparison, differences_of_environment, main, recorded, rerun
 from tests.conftest import SMALL, compose_in
 
@@ -55,6 +57,20 @@ def test_recorded__an_override_must_name_a_value(earlier: Path, tmp_path: Path, 
         recorded(earlier, tmp_path / "again", [override])
 
 
+def test_recorded__a_trial_of_a_search_reports_to_no_study(earlier: Path, tmp_path: Path) -> None:
+    trial = shutil.copytree(earlier, tmp_path / "trial")
+    config = OmegaConf.load(trial / "composed.yaml")
+    config.sweep.trial = {"study": "s", "number": 3}
+    OmegaConf.save(config, trial / "composed.yaml")
+    assert recorded(trial, tmp_path / "again", []).sweep.trial is None
+
+
+@pytest.mark.parametrize("logger", sorted(file.stem for file in (CONF / "logger").glob("*.yaml")))
+def test_composed__stands_without_hydra(tmp_path: Path, logger: str) -> None:
+    environment.write(compose_in(tmp_path, *SMALL, f"logger={logger}"), tmp_path, [])
+    assert "${hydra:" not in (tmp_path / "composed.yaml").read_text()
+
+
 def test_recorded__a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no composed\.yaml and split\.csv"):
         recorded(tmp_path, tmp_path / "again", [])
@@ -81,7 +97,7 @@ def test_comparison__undefined_figures_are_equal_and_times_are_left_out(tmp_path
 
 def test_main__tells_a_mistake_in_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path / "none"), str(tmp_path / "again")])
+        main(tmp_path / "none", tmp_path / "again", [])
     assert ended.value.code == 1
     error = capfd.readouterr().err.strip()
     assert len(error.splitlines()) == 1

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from pulmo import run
+from pulmo import environment, run
 from pulmo.errors import ConfigError
 from pulmo.resuming import resumed
 from tests.conftest import SMALL, figures_of
@@ -206,3 +206,15 @@ def test_resume__steps_as_this_run_does_and_not_as_the_cut_off_one(
     resume = [f"resume={folder}/checkpoints/last.ckpt", "trainer.max_epochs=2"]
     checkpoint = _fit(composed(*SMALL, *resume, folder=folder), folder)
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["fused"] is True
+
+
+def test_write__what_resume_settled_is_no_override_of_the_run(
+    composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    given = ["model=custom_cnn", "seed=3"]
+    environment.write(composed(*SMALL, folder=tmp_path), tmp_path, given)
+    settled = ["trainer.precision=32-true", "strategy.effective_batch=null"]
+    environment.write(composed(*SMALL, folder=tmp_path), tmp_path, [*given, *settled, "trainer.max_epochs=9"])
+    kept = (tmp_path / "overrides.yaml").read_text()
+    assert "max_epochs=9" in kept
+    assert "precision" not in kept

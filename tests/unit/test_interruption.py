@@ -1,10 +1,13 @@
 """What a process does about signals; each in one of its own, without torch."""
 
+import pickle
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from pulmo.interruption import Interrupted
 
 PREAMBLE = """
 import os, signal, sys, time
@@ -110,3 +113,8 @@ except Interrupted as stop:
     print(stop.signal.name)
 """
     assert status(code) == (0, "forked\nSIGTERM")
+
+
+def test_interrupted__crosses_process_borders() -> None:
+    stop = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, "epoch 1", saved=True)))
+    assert (stop.signal, stop.place, stop.saved, stop.code) == (signal.SIGTERM, "epoch 1", True, 143)

@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,7 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         from pulmo.errors import SweepError  # not at import: Hydra loads its plugins at each start
         from pulmo.multirun import jobs, table
         from pulmo.multirun.gpus import IN_TURN
+        from pulmo.run_state import State
 
         folder = Path(self.config.hydra.sweep.dir)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -53,6 +56,11 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         planned = jobs.jobs_of(combinations, self._composed)
         jobs.begin(folder, sys.argv[1:], planned)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        states = Counter(jobs.state_of(folder, job) for job in planned)
+        if done := states[State.FINISHED]:
+            log.warning("%s: %d of %d jobs are finished", folder, done, len(planned))
+        if running := states[State.RUNNING]:
+            log.warning("%s: %d jobs are being run by another process, and left to it", folder, running)
         returned = []
         with nullcontext() if self.config.hydra.launcher["_target_"] == IN_TURN else table.watched(folder):
             for turn in (False, True):
@@ -71,7 +79,7 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         """Launch what is left to do of the jobs, `max_batch_size` at once."""
         from pulmo.multirun import jobs
 
-        able = [job for job in wanted if not jobs.without_training(folder, job)]
+        able = [job for job in wanted if jobs.has_its_training(folder, job)]
         left = [(job, overrides) for job in able if (overrides := jobs.left_to_do(folder, job)) is not None]
         size = self.max_batch_size or len(left) or 1
         returned: list[JobReturn] = []
@@ -85,26 +93,28 @@ class GridSweeper(BasicSweeper):  # type: ignore[misc]
         from pulmo.multirun import jobs, table
         from pulmo.run_state import State
 
+        began = datetime.now(UTC)
         try:
             found: list[JobReturn] = self.launcher.launch([given for _, given in batch], initial_job_idx=number)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 each launcher has its own
             told = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
             log.warning("the launcher gave up (%s)", told)
             table.await_others(folder)
-            cut_off = [(job, given) for job, given in batch if jobs.state_of(folder, job) == State.CUT_OFF]
-            if not cut_off:
-                raise
-            if len(batch) == 1 or "joblib" not in type(self.launcher).__module__:
-                for job, _ in cut_off:
-                    jobs.note_failure(folder / job.name, f"its process was killed ({told})")
+            left = {job.name: jobs.state_of(folder, job) for job, _ in batch}
+            killed = [(job, given) for job, given in batch if left[job.name] == State.CUT_OFF]
+            never = [(job, given) for job, given in batch if left[job.name] is None]
+            in_pool = "joblib" in type(self.launcher).__module__
+            if len(batch) == 1 or not in_pool:  # what never began may wait in a queue still
+                for job, _ in batch if len(batch) == 1 else killed:
+                    jobs.note_failure(folder / job.name, f"its process was killed ({told})", began)
                 return []
             # joblib ends all its processes with the one that was killed: which it was shows one after the other.
-            waiting = [(job, given) for job, given in batch if jobs.state_of(folder, job) is None]
-            again = [result for one in cut_off for result in self._launched(folder, [one], number)]
-            return again + (self._launched(folder, waiting, number) if waiting else [])
+            again = killed or never
+            results = [result for one in again for result in self._launched(folder, [one], number)]
+            return results + (self._launched(folder, never, number) if killed and never else [])
         for (job, _), result in zip(batch, found, strict=True):
             if result.status != JobStatus.COMPLETED:
-                jobs.note_failure(folder / job.name, result._return_value)  # `return_value` would raise it
+                jobs.note_failure(folder / job.name, result._return_value, began)  # `return_value` would raise it
         return found
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:

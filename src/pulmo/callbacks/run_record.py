@@ -67,4 +67,5 @@ class RunRecord(Callback):
         if path.exists():
             before = pd.read_csv(path)
             row = pd.concat([before[before["epoch"] < trainer.current_epoch], row])
-        row.to_csv(path, index=False)
+        row.to_csv(part := path.with_suffix(".part"), index=False)
+        part.replace(path)  # others read it while the run goes on

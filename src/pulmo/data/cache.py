@@ -116,16 +116,14 @@ class Cache:
         if not path.exists():
             # Blocks are taken now: writing through a map to a disk that is full kills the process by SIGBUS.
             part = path.with_suffix(".part")
-            blank = open_memmap(part, "w+", dtype, shape)
-            blank.flush()
             try:
+                open_memmap(part, "w+", dtype, shape).flush()
                 with part.open("r+b") as stream:
                     if hasattr(os, "posix_fallocate"):  # macOS has none
                         os.posix_fallocate(stream.fileno(), 0, part.stat().st_size)
-            except OSError:
-                part.unlink()  # it may hold all that was left of the disk
-                raise
-            part.rename(path)
+                part.rename(path)
+            finally:
+                part.unlink(missing_ok=True)  # it may hold all that was left of the disk
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r+")
         return array
 

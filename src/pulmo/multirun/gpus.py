@@ -1,7 +1,9 @@
 """GPUs dealt out to the jobs of a sweep that run side by side on one machine."""
 
 import os
+import time
 from pathlib import Path
+from threading import Thread
 
 import torch
 from filelock import FileLock, Timeout
@@ -19,7 +21,7 @@ def own_gpu(sweep: Path, trainer: DictConfig) -> None:
 
     Nothing is done where there is one GPU or none, and where the job asks for several.
     """
-    if trainer.accelerator == "cpu" or trainer.devices not in ("auto", 1) or _held:
+    if trainer.accelerator == "cpu" or trainer.devices not in ("auto", 1) or trainer.strategy != "auto" or _held:
         return
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = given.split(",") if given else [str(number) for number in range(torch.cuda.device_count())]
@@ -35,3 +37,15 @@ def own_gpu(sweep: Path, trainer: DictConfig) -> None:
             _held.append(lock)
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
+
+
+def end_with_sweep() -> None:
+    """End this process when the sweep's first one has ended: joblib's would train on, seen by nobody."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -5,13 +5,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from pulmo.earlier_runs import training_values
 from pulmo.errors import ConfigError
 from pulmo.run_state import State, read, write
 
@@ -56,11 +57,8 @@ def training_key(config: DictConfig) -> str | None:
     watched |= {part.monitor for part in config.callbacks.values() if part is not None and "monitor" in part}
     if any(figure.startswith("val/") and figure[4:] not in task.threshold_free for figure in watched):
         return None
-    plain: Any = OmegaConf.to_container(config)
-    for key in ("threshold", "hydra", "run_dir", "resume", "sweep"):
-        plain.pop(key, None)
-    plain["model"]["task"].pop("threshold")
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+    values = training_values(OmegaConf.to_container(config))
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _names(combinations: Sequence[Sequence[str]]) -> list[str]:
@@ -108,8 +106,13 @@ def begin(folder: Path, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
     """
     command = folder / COMMAND
     if command.is_file() and (before := yaml.safe_load(command.read_text())) != asked(arguments):
-        differ = sorted(set(before) ^ set(asked(arguments)))
-        raise ConfigError(f"{folder} has the sweep of another command, see {', '.join(differ)}: give another folder")
+        now = asked(arguments)
+        there = " ".join(item for item in before if item not in now)
+        here = " ".join(item for item in now if item not in before)
+        raise ConfigError(
+            f"{folder} has the sweep of another command (there {there or 'no more'}; here {here or 'no more'}): "
+            "give another folder"
+        )
     remember(folder, arguments)
     rows = [{"name": job.name, "training": job.training, "overrides": list(job.overrides)} for job in jobs]
     (folder / LIST).write_text(yaml.safe_dump(rows, allow_unicode=True, sort_keys=False))
@@ -150,18 +153,23 @@ def left_to_do(folder: Path, job: Job) -> list[str] | None:
     return [*job.overrides, f"hydra.sweep.subdir='{job.name}'", *shared]
 
 
-def without_training(folder: Path, job: Job) -> bool:
-    """Whether the job waits for a training that came to no end; put down as its failure."""
-    if job.training is None or read(folder / job.training).get("state") == State.FINISHED:
-        return False
-    if read(folder / job.name).get("state") != State.FINISHED:
+def has_its_training(folder: Path, job: Job) -> bool:
+    """Whether the training that the job shares is done; put down as the job's failure where it has failed."""
+    if job.training is None or (state := read(folder / job.training).get("state")) == State.FINISHED:
+        return True
+    if state == State.FAILED and state_of(folder, job) != State.FINISHED:
         (folder / job.name).mkdir(exist_ok=True)
-        write(folder / job.name, State.FAILED, f"{job.training}, whose training it shares, has not finished")
-    return True
+        write(folder / job.name, State.FAILED, f"{job.training}, whose training it shares, has failed")
+    return False
 
 
-def note_failure(place: Path, cause: object) -> None:
-    """Put down that a job failed whose process could not say so itself: it was refused, or killed."""
-    if read(place).get("state") in (None, State.CUT_OFF):
-        place.mkdir(parents=True, exist_ok=True)
-        write(place, State.FAILED, str(cause).strip().splitlines()[-1] if str(cause).strip() else type(cause).__name__)
+def note_failure(place: Path, cause: object, began: datetime) -> None:
+    """Put down that a job failed whose process could not say so: refused, or killed; `began` is its launch."""
+    known = read(place)
+    if known.get("state") in (State.FINISHED, State.PRUNED, State.RUNNING):
+        return
+    ended = known.get("ended")
+    if ended is not None and datetime.fromisoformat(ended) >= began.replace(microsecond=0):
+        return  # it has said so itself
+    place.mkdir(parents=True, exist_ok=True)
+    write(place, State.FAILED, str(cause).strip().splitlines()[-1] if str(cause).strip() else type(cause).__name__)

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 
 from pulmo.errors import ConfigError
-from pulmo.multirun.jobs import LIST, Job, begun
-from pulmo.report.comparison import FIGURES, compared, comparison_tables
+from pulmo.multirun.jobs import COMMAND, LIST, Job, begun
+from pulmo.report.comparison import FIGURES, VALIDATION, compared, comparison_tables
 from pulmo.report.screen import screen
 from pulmo.run_state import State, read
 
@@ -31,6 +31,8 @@ def progress(folder: Path) -> pd.DataFrame:
     Raises `ConfigError` where the folder is no sweep's.
     """
     jobs = begun(folder)
+    if not jobs and (folder / COMMAND).is_file():
+        raise ConfigError(f"{folder} is a search's: see its trials.csv, or its study.db where it runs still")
     if not jobs:
         raise ConfigError(f"{folder} is no sweep's folder: it has no {LIST}")
     return pd.DataFrame([_row(folder, job) for job in jobs])
@@ -38,7 +40,7 @@ def progress(folder: Path) -> pd.DataFrame:
 
 def newest_sweep(under: Path = Path("outputs/multirun")) -> Path:
     """Folder of the sweep begun last; raises `ConfigError` if there is none."""
-    found = max(under.glob(f"*/{LIST}"), key=lambda path: path.stat().st_mtime, default=None)
+    found = max(under.glob(f"*/{COMMAND}"), key=lambda path: path.stat().st_mtime, default=None)
     if found is None:
         raise ConfigError(f"no sweep in {under}: give its folder")
     return found.parent
@@ -122,6 +124,7 @@ def watched(folder: Path, seconds: float = 2.0) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+        tell_progress(folder)
 
 
 def await_others(folder: Path, seconds: float = 1.0) -> None:
@@ -141,7 +144,7 @@ def tell_result(folder: Path) -> tuple[int, int]:
     runs = [folder / job.name for job in begun(folder)]
     table = compared([run for run in runs if read(run).get("state") == State.FINISHED])
     if len(table):
-        _write(table, folder / "comparison.csv")
+        _write(table.rename(columns={VALIDATION: f"val/{table.attrs[VALIDATION]}"}), folder / "comparison.csv")
         console.print(*comparison_tables(table), sep="\n")
     failed = states[states["state"] == State.FAILED]
     for row in failed.to_dict("records"):

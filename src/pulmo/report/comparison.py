@@ -1,7 +1,7 @@
 """Several runs side by side: what differs between them, and what came out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,18 +31,29 @@ def compared(folders: Sequence[Path]) -> pd.DataFrame:
         given = dict(str(item).split("=", 1) for item in yaml.safe_load(chosen.read_text()) or [] if "=" in str(item))
         overrides.append(given)
         figures = json.loads(metrics.read_text())
-        best = next((figures[f"val/{name}"] for name in FIGURES if figures.get(f"val/{name}") is not None), None)
-        tested = {name: figures.get(f"test/{name}") for name in FIGURES}
-        rows.append({"run": folder.name, VALIDATION: best} | tested)
+        rows.append({"run": folder.name, "figures": figures})
     if not rows:
         return pd.DataFrame()
+    ranked = _ranking([row["figures"] for row in rows])
+    rows = [
+        {"run": row["run"], VALIDATION: row["figures"].get(f"val/{ranked}")}
+        | {name: row["figures"].get(f"test/{name}") for name in FIGURES}
+        for row in rows
+    ]
     keys = list(dict.fromkeys(key for given in overrides for key in given))
     differ = [key for key in keys if len({given.get(key) for given in overrides}) > 1]
     columns = dict.fromkeys((VALIDATION, *FIGURES), float)
     table = pd.DataFrame(rows).astype(columns).dropna(axis="columns", how="all")
+    table.attrs[VALIDATION] = ranked
     for place, key in enumerate(differ):
         table.insert(1 + place, key, [given.get(key, "") for given in overrides])
     return table
+
+
+def _ranking(runs: Sequence[Mapping[str, float | None]]) -> str:
+    """The figure that ranks: the first that validation defines in all runs, or else in most."""
+    defined = {name: sum(run.get(f"val/{name}") is not None for run in runs) for name in FIGURES}
+    return max(FIGURES, key=lambda name: defined[name])
 
 
 def repeated(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,10 +79,13 @@ def comparison_tables(table: pd.DataFrame) -> list[Table]:
     named = bool(settings) and not table.duplicated(settings).any()  # what differs says which run it is
     left = settings if named else ["run", *settings]
     right = [name for name in (VALIDATION, *figures) if name in table]
-    titles = {VALIDATION: f"validation {figures[0]}"} if figures else {}
+    by = table.attrs.get(VALIDATION, "")
+    titles = {VALIDATION: f"validation {by}"}
     headers = [titles.get(name, name).replace("_", " ") for name in right]
     runs = Table(*left, *headers, title="test set, the best on validation first")
-    ranked = table.sort_values(VALIDATION, ascending=False, kind="stable") if VALIDATION in table else table
+    ranked = table
+    if VALIDATION in table:
+        ranked = table.sort_values(VALIDATION, ascending=by == "loss", kind="stable")
     for row in ranked.to_dict("records"):
         runs.add_row(*(str(row[name]) for name in left), *(_figure(row[name]) for name in right))
     means = repeated(table)

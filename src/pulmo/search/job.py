@@ -7,19 +7,14 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from pulmo.callbacks.pruning import Pruning, Reported
-from pulmo.environment import in_sweep
-from pulmo.errors import ConfigError
 
 
 def trial_callbacks(config: DictConfig) -> list[Callback]:
     """What reports to the study that `sweep.trial` names; nothing in other runs.
 
-    The database is asked of Hydra rather than written into the run's config.yaml: its URL may hold a password. Raises
-    `ConfigError` for a single run that chose a search.
+    The database is asked of Hydra rather than written into the run's config.yaml: its URL may hold a password.
     """
     if config.sweep.trial is None:
-        if config.choices.get("hydra/sweeper") == "pulmo_optuna" and not in_sweep():
-            raise ConfigError(f"sweep={config.choices.sweep} searches over many runs: add -m")
         return []
 
     def connect() -> tuple[Reported, frozenset[int]]:

@@ -20,7 +20,7 @@ def dealt(sweep: Path, monkeypatch: pytest.MonkeyPatch, trainer: DictConfig, giv
 
 
 kept: list[object] = []
-ONE = OmegaConf.create({"accelerator": "auto", "devices": 1})
+ONE = OmegaConf.create({"accelerator": "auto", "devices": 1, "strategy": "auto"})
 
 
 def test_own_gpu__each_job_gets_the_gpu_with_the_fewest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,9 +35,10 @@ def test_own_gpu__deals_out_those_that_the_user_left_visible(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("count", "trainer"),
     [
-        (1, {"accelerator": "auto", "devices": 1}),
-        (2, {"accelerator": "cpu", "devices": 1}),
-        (2, {"accelerator": "gpu", "devices": 2}),
+        (1, {"accelerator": "auto", "devices": 1, "strategy": "auto"}),
+        (2, {"accelerator": "cpu", "devices": 1, "strategy": "auto"}),
+        (2, {"accelerator": "gpu", "devices": 2, "strategy": "auto"}),
+        (2, {"accelerator": "gpu", "devices": "auto", "strategy": {"_target_": "DDPStrategy"}}),
     ],
 )
 def test_own_gpu__nothing_is_done_where_there_is_nothing_to_deal(

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_jobs_of__no_training_is_shared_where_it_watches_a_figure_at_the_cut_off
 def test_begin__another_command_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     jobs.begin(tmp_path, ["-m", "seed=0,1", "model=vgg16"], [Job("seed=0", ("seed=0",))])
     jobs.begin(tmp_path, ["model=vgg16", "seed=0,1", "--multirun", "sweep.resume=true"], [Job("seed=0", ("seed=0",))])
-    with pytest.raises(ConfigError, match=r"another command, see seed=0,1, seed=0,1,2"):
+    with pytest.raises(ConfigError, match=r"another command \(there seed=0,1; here seed=0,1,2\)"):
         jobs.begin(tmp_path, ["-m", "seed=0,1,2", "model=vgg16"], [])
 
 
@@ -125,19 +126,27 @@ def test_left_to_do__a_job_that_another_process_runs_is_left_to_it_and_one_that_
     assert jobs.left_to_do(tmp_path, Job("job", ())) is not None
 
 
-def test_without_training__a_shared_training_that_failed_fails_the_job(tmp_path: Path) -> None:
+def test_has_its_training__a_shared_training_that_failed_fails_the_job(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
+    sharing = Job("second", (), training="first")
+    assert not jobs.has_its_training(tmp_path, sharing)
+    assert jobs.state_of(tmp_path, sharing) is None, "it may wait in a queue"
     run_state.write(tmp_path / "first", State.FAILED, "no room")
-    waiting = Job("second", (), training="first")
-    assert jobs.without_training(tmp_path, waiting)
+    assert not jobs.has_its_training(tmp_path, sharing)
     assert "first, whose training it shares" in run_state.read(tmp_path / "second")["cause"]
     run_state.write(tmp_path / "first", State.FINISHED)
-    assert not jobs.without_training(tmp_path, waiting)
+    assert jobs.has_its_training(tmp_path, sharing)
 
 
-def test_note_failure__what_a_job_said_itself_stands(tmp_path: Path) -> None:
+def test_note_failure__what_a_job_said_itself_stands_and_what_an_earlier_one_said_does_not(tmp_path: Path) -> None:
+    began = datetime.now(UTC)
     run_state.write(tmp_path, State.FAILED, "its own words")
-    jobs.note_failure(tmp_path, "others' words")
+    jobs.note_failure(tmp_path, "others' words", began)
     assert run_state.read(tmp_path)["cause"] == "its own words"
-    jobs.note_failure(tmp_path / "silent", ValueError("first\nlast"))
+    jobs.note_failure(tmp_path, "of a later try", began + timedelta(minutes=1))
+    assert run_state.read(tmp_path)["cause"] == "of a later try"
+    jobs.note_failure(tmp_path / "silent", ValueError("first\nlast"), began)
     assert run_state.read(tmp_path / "silent")["cause"] == "last"
+    run_state.write(tmp_path, State.FINISHED)
+    jobs.note_failure(tmp_path, "too late", began + timedelta(minutes=2))
+    assert run_state.read(tmp_path)["state"] is State.FINISHED

@@ -68,6 +68,11 @@ class ShardedStrategy(FSDPStrategy):
                 part.to(self.root_device)
         return model
 
+    def teardown(self) -> None:
+        """Leave SyncBatchNorm where it is: Lightning would put in others, which hold a share for whole weights."""
+        self._layer_sync = None
+        super().teardown()
+
 
 class OneFileDeepSpeed(DeepSpeedStrategy):
     """DeepSpeed's ZeRO, stages 1 and 2: beside its folder of shares (`last.shards`) the checkpoint as one file.

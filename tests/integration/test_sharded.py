@@ -59,6 +59,59 @@ def test_fsdp__learns_as_one_process_does_and_leaves_a_whole_checkpoint(
     torch.testing.assert_close(sharded["state_dict"], whole["state_dict"], atol=1e-6, rtol=1e-4)
 
 
+SYNCHRONISED = """
+import sys
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+from pulmo.sharded import ShardedStrategy
+
+nn.SyncBatchNorm.forward = nn.BatchNorm2d.forward  # in training, torch's own wants a GPU
+
+
+class Small(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1))
+        self.net(torch.rand(2, 1, 8, 8))
+
+    def training_step(self, batch, index):
+        return self.net(batch).square().mean()
+
+    def validation_step(self, batch, index):
+        self.log("loss", self.training_step(batch, index), sync_dist=True)
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.net.parameters(), lr=0.01)
+
+
+torch.manual_seed(0)
+task = Small()
+images = DataLoader(torch.rand(1, 1, 8, 8).repeat(8, 1, 1, 1), batch_size=2)  # the same for both processes
+quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+strategy = ShardedStrategy(process_group_backend="gloo")
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy=strategy, sync_batchnorm=True, max_epochs=1, num_sanity_val_steps=0, **quiet
+)
+trainer.fit(task, images, images)
+within = float(trainer.callback_metrics["loss"])
+trainer.save_checkpoint(sys.argv[1])
+for after in (trainer.validate(task, images), trainer.test(task, images, ckpt_path=sys.argv[1])):
+    assert after == [{"loss": within}], (after, within)
+assert isinstance(task.net.module[1], nn.SyncBatchNorm)
+"""
+
+
+@pytest.mark.slow
+def test_fsdp__synchronised_norms_are_validated_and_tested_after_the_training(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SYNCHRONISED)
+    _run(script, str(tmp_path / "small.ckpt"), cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [("finetune=head", "take finetune=full alone"), ("callbacks=ema", "take callbacks=default alone")],
@@ -93,7 +146,11 @@ def test_deepspeed__stage_3_is_refused_since_its_weights_are_in_shares(monkeypat
 
 
 def _train(*arguments: str, cwd: Path) -> None:
+    _run(TRAIN, *command_line(*arguments), cwd=cwd)
+
+
+def _run(script: Path, *arguments: str, cwd: Path) -> None:
     alike = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, TRAIN, *command_line(*arguments)]
+    command = [sys.executable, script, *arguments]
     finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=alike)
     assert finished.returncode == 0, finished.stderr

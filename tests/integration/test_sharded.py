@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.trainer.states import TrainerFn
 
 from pulmo import run
+from pulmo.callbacks.checkpoint import AtomicCheckpoints
 from pulmo.errors import ConfigError, MissingExtraError
 from pulmo.sharded import OneFileDeepSpeed
 from pulmo.tasks.base import Task
@@ -143,6 +148,83 @@ def test_deepspeed__stage_3_is_refused_since_its_weights_are_in_shares(monkeypat
     monkeypatch.setattr("pulmo.sharded.importlib.util.find_spec", lambda name: object())
     with pytest.raises(ConfigError, match="strategy=fsdp"):
         OneFileDeepSpeed(stage=3)
+
+
+class Engine:
+    """In DeepSpeed's place: an engine that is killed when it has written one of its two files."""
+
+    killed = False
+
+    def save_checkpoint(self, folder: str, client_state: dict[str, Any], tag: str, **_: Any) -> None:
+        shares = Path(folder) / tag
+        shares.mkdir(parents=True, exist_ok=True)
+        torch.save(client_state["epoch"], shares / "0.pt")
+        if self.killed:
+            raise KeyboardInterrupt
+        torch.save(client_state["epoch"], shares / "1.pt")
+
+    def load_checkpoint(self, folder: str, **_: Any) -> tuple[None, dict[str, Any]]:
+        epochs = [torch.load(path) for path in sorted((Path(folder) / "checkpoint").iterdir())]
+        assert len(epochs) == 2
+        assert epochs[0] == epochs[1]
+        return None, {"epoch": epochs[0]}
+
+
+@pytest.fixture
+def deepspeed(monkeypatch: pytest.MonkeyPatch) -> OneFileDeepSpeed:
+    monkeypatch.setattr("pulmo.sharded.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("pytorch_lightning.strategies.deepspeed._DEEPSPEED_AVAILABLE", True)
+    monkeypatch.setattr("pytorch_lightning.strategies.deepspeed._DEEPSPEED_GREATER_EQUAL_0_16", True)
+    monkeypatch.setitem(sys.modules, "deepspeed", MagicMock())
+    strategy = OneFileDeepSpeed()
+    strategy.checkpoint_io = AtomicCheckpoints()
+    fitting = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    strategy._lightning_module = SimpleNamespace(trainer=fitting, strict_loading=True)  # type: ignore[assignment]
+    strategy.model = Engine()  # type: ignore[assignment]
+    return strategy
+
+
+def test_deepspeed__kill_while_shares_are_written_leaves_the_old_ones(
+    deepspeed: OneFileDeepSpeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    deepspeed.save_checkpoint(_checkpoint(1), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "killed", True)
+        with pytest.raises(KeyboardInterrupt):
+            deepspeed.save_checkpoint(_checkpoint(2), path)
+    assert deepspeed.load_checkpoint(path) == {"epoch": 1}
+    assert torch.load(path, weights_only=True)["epoch"] == 1
+    deepspeed.save_checkpoint(_checkpoint(3), path)
+    assert deepspeed.load_checkpoint(path) == {"epoch": 3}
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["last.ckpt", "last.shards"]
+
+
+@pytest.mark.parametrize("goes_on", ["with the training", "with the next checkpoint"])
+def test_deepspeed__kill_between_two_names_leaves_the_old_shares(
+    deepspeed: OneFileDeepSpeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: str
+) -> None:
+    path, rename = tmp_path / "last.ckpt", Path.rename
+    deepspeed.save_checkpoint(_checkpoint(1), path)
+
+    def until_the_second(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", until_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            deepspeed.save_checkpoint(_checkpoint(2), path)
+    if goes_on == "with the next checkpoint":
+        monkeypatch.setattr(Engine, "killed", True)
+        with pytest.raises(KeyboardInterrupt):
+            deepspeed.save_checkpoint(_checkpoint(3), path)
+    assert deepspeed.load_checkpoint(path) == {"epoch": 1}
+
+
+def _checkpoint(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "state_dict": {"weight": torch.ones(1)}, "optimizer_states": []}
 
 
 def _train(*arguments: str, cwd: Path) -> None:

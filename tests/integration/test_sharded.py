@@ -128,6 +128,14 @@ def test_fsdp__what_shares_cannot_do_is_refused(
         run.build(composed(*SMALL[:3], *FSDP, override), tmp_path)
 
 
+def test_deepspeed__detector_in_lowered_precision_is_refused(
+    composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    overrides = ["model=faster_rcnn", "model.input.size=64", "strategy=deepspeed", *ON_CPU]
+    with pytest.raises(ConfigError, match=r"no detector in trainer\.precision=bf16-mixed: choose strategy=ddp"):
+        run.build(composed(*overrides, "trainer.precision=bf16-mixed"), tmp_path)
+
+
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_sharding__needs_a_gpu(composed: Callable[..., DictConfig], tmp_path: Path, strategy: str) -> None:
     if torch.cuda.is_available():

@@ -28,6 +28,7 @@ from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
 from pulmo.search.job import trial_callbacks
 from pulmo.tasks.base import Task
+from pulmo.tasks.detection import DetectionTask
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,13 @@ def _check_sharding(config: DictConfig) -> None:
     for choice, wrong in refused.items():
         if wrong:
             raise ConfigError(f"strategy=fsdp and strategy=deepspeed take {choice} alone: choose strategy=ddp, or that")
+    detects = issubclass(get_class(config.model.task["_target_"]), DetectionTask)
+    lowered = str(config.trainer.precision).startswith(("16", "bf16"))
+    if target.endswith(".OneFileDeepSpeed") and detects and lowered:  # boxes to learn from stay as they are
+        raise ConfigError(
+            f"strategy=deepspeed trains no detector in trainer.precision={config.trainer.precision}: choose "
+            "strategy=ddp, or trainer.precision=32-true"
+        )
 
 
 def _check_callbacks(callbacks: list[Callback], task: Task, max_epochs: int | None) -> None:

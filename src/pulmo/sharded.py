@@ -68,6 +68,11 @@ class ShardedStrategy(FSDPStrategy):
                 part.to(self.root_device)
         return model
 
+    def teardown(self) -> None:
+        """Leave SyncBatchNorm where it is: Lightning would put in others, which hold a share for whole weights."""
+        self._layer_sync = None
+        super().teardown()
+
 
 class OneFileDeepSpeed(DeepSpeedStrategy):
     """DeepSpeed's ZeRO, stages 1 and 2: beside its folder of shares (`last.shards`) the checkpoint as one file.
@@ -89,18 +94,31 @@ class OneFileDeepSpeed(DeepSpeedStrategy):
         task.net.register_forward_pre_hook(_in_its_precision)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
-        """Write the shares, then the file."""
+        """Write the shares beside those that are there, put them in their place, then write the file.
+
+        So a kill leaves a whole folder: the new one, the old one, or for a moment that one under another name.
+        """
         path = Path(self.broadcast(filepath))
-        super().save_checkpoint(checkpoint, str(_shards(path)), storage_options)
+        part = _shards(path, ".part")
+        if self.is_global_zero:
+            _put_back(path)
+            shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        self.barrier()
+        super().save_checkpoint(checkpoint, str(part), storage_options)
+        self.barrier()
         if self.is_global_zero:
             whole = dict(checkpoint["state_dict"])
             if any(weight.dtype in (torch.float16, torch.bfloat16) for weight in whole.values()):
                 from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
                 with contextlib.redirect_stdout(io.StringIO()):
-                    whole |= get_fp32_state_dict_from_zero_checkpoint(str(_shards(path)), tag="checkpoint")
-            content = {name: part for name, part in checkpoint.items() if name != "optimizer_states"}
+                    whole |= get_fp32_state_dict_from_zero_checkpoint(str(part), tag="checkpoint")
+            content = {name: value for name, value in checkpoint.items() if name != "optimizer_states"}
             weights = {name: weight.float() if weight.is_floating_point() else weight for name, weight in whole.items()}
+            if _shards(path).is_dir():
+                _shards(path).rename(_shards(path, ".old"))
+            part.rename(_shards(path))
+            shutil.rmtree(_shards(path, ".old"), ignore_errors=True)
             self.checkpoint_io.save_checkpoint(content | {"state_dict": weights}, path)
         self.barrier()
 
@@ -108,6 +126,9 @@ class OneFileDeepSpeed(DeepSpeedStrategy):
         """Read the file where the weights are all that matters, else the shares."""
         path, task = Path(checkpoint_path), self.lightning_module
         if task is not None and task.trainer.state.fn == TrainerFn.FITTING:
+            if self.is_global_zero:
+                _put_back(path)
+            self.barrier()
             if not _shards(path).is_dir():
                 raise ConfigError(f"resume={path}: no {_shards(path).name} beside it, where DeepSpeed's optimizer is")
             return dict(super().load_checkpoint(str(_shards(path))))
@@ -123,8 +144,16 @@ class OneFileDeepSpeed(DeepSpeedStrategy):
             shutil.rmtree(_shards(Path(filepath)), ignore_errors=True)
 
 
-def _shards(path: Path) -> Path:
-    return path.with_suffix(".shards")
+def _shards(path: Path, ending: str = "") -> Path:
+    return path.with_suffix(f".shards{ending}")
+
+
+def _put_back(path: Path) -> None:
+    """Give the old shares their name again, where a run was killed before the new ones had it."""
+    shards, old = _shards(path), _shards(path, ".old")
+    if old.is_dir() and not shards.is_dir():
+        old.rename(shards)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _in_its_precision(net: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from pulmo import environment, run
 from pulmo.errors import ConfigError
@@ -91,10 +92,15 @@ def test_resume__moved_folder_remembers_its_best_score(composed: Callable[..., D
     assert scores[0] == scores[1] is not None
 
 
-def test_resume__schedule_of_another_length_is_refused(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_resume__schedule_of_another_length_is_refused(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    # FSDP and DeepSpeed load a checkpoint when the schedule is made already.
+    monkeypatch.setattr(SingleDeviceStrategy, "restore_checkpoint_after_setup", late)
     folder = tmp_path / "run"
-    _fit(composed(*SMALL, "scheduler=cosine", "trainer.max_epochs=2", folder=folder), folder)
-    longer = [*SMALL, "scheduler=cosine", "trainer.max_epochs=4", f"resume={folder}/checkpoints/last.ckpt"]
+    _fit(composed(*SMALL, "scheduler=one_cycle", "trainer.max_epochs=2", folder=folder), folder)
+    longer = [*SMALL, "scheduler=one_cycle", "trainer.max_epochs=4", f"resume={folder}/checkpoints/last.ckpt"]
     with pytest.raises(ConfigError, match=r"schedule was made for \d+ steps"):
         _fit(composed(*longer, folder=folder), folder)
 
@@ -102,6 +108,7 @@ def test_resume__schedule_of_another_length_is_refused(composed: Callable[..., D
 KILLED = """
 import os, signal, sys
 from pytorch_lightning import Callback
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pulmo import run
 from pulmo.launch import launch
 build = run.build

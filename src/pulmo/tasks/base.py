@@ -75,6 +75,7 @@ class Task(StoredTask, ABC):
         self.learning_rates: Mapping[str, float | None] = {"": None}
         self.rate_factor = 1.0  # of every rate, where batches are larger than those that the rates are for
         self.stage_epochs: int | None = None
+        self._steps_of_run: int | None = None
         self.figures: dict[str, float] = {}
         self.predictions: dict[str, Predictions] = {}
 
@@ -221,12 +222,18 @@ class Task(StoredTask, ABC):
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
         steps = steps_per_epoch * (self.stage_epochs or epochs)
         schedule = self.scheduler(optimizer, steps=steps, steps_per_epoch=steps_per_epoch)
-        self._refuse_other_length(schedule, steps)
+        self._steps_of_run = steps
+        self._refuse_other_length(schedule)
         if isinstance(schedule, ReduceLROnPlateau):
             config = {"interval": "epoch", "frequency": NEVER, "monitor": self.monitor, "strict": False}
         else:
             config = {"interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **config}}
+
+    def on_train_start(self) -> None:
+        """Refuse a schedule of another length once more: shared-out weights are loaded when the schedule is there."""
+        if self._steps_of_run is not None:
+            self._refuse_other_length(self.lr_schedulers())
 
     def on_train_epoch_end(self) -> None:
         """Refuse weights that are no numbers any more, and step a plateau schedule.
@@ -256,8 +263,9 @@ class Task(StoredTask, ABC):
         loop, every = self.trainer.fit_loop.epoch_loop, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and bool((loop._batches_that_stepped + 1) % every == 0 or loop.batch_progress.is_last_batch)
 
-    def _refuse_other_length(self, schedule: object, steps: int) -> None:
+    def _refuse_other_length(self, schedule: object) -> None:
         """Raise where a resumed schedule was made for another number of steps: its state would carry it on."""
+        steps = self._steps_of_run
         stored, self.schedule_steps = self.schedule_steps, steps
         if stored not in (None, steps) and not isinstance(schedule, (StepLR, ReduceLROnPlateau)):
             raise ConfigError(

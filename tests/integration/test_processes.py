@@ -165,6 +165,7 @@ def test_started_together__processes_make_one_folder_and_go_on_in_it(
     assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_started_together__a_sweep_is_refused(tmp_path: Path) -> None:
     command = [*BY_US, "-m", "seed=0,1"]
     first, _ = both(command, tmp_path)
@@ -174,6 +175,7 @@ def test_started_together__a_sweep_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_nodes__without_a_launcher_are_refused(overrides: list[str], tmp_path: Path) -> None:
     command = [*BY_US, *overrides, "trainer.num_nodes=2"]
     refused = subprocess.run(command, cwd=tmp_path, env=QUIET, capture_output=True, text=True, timeout=100, check=False)

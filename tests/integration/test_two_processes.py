@@ -83,6 +83,7 @@ def test_resume__goes_on_with_another_number_of_processes_and_the_same_updates(p
     assert json.loads((tmp_path / "run" / "state.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_two_processes__frozen_blocks_train_by_the_pulmo_command(phantoms: Path, tmp_path: Path) -> None:
     net = ["model=resnet18", "model.input.size=32", "finetune=head_then_layer4", "finetune.stages.0.epochs=1"]
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]

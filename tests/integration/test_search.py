@@ -56,7 +56,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[DictConfig]:
             (folder / "checkpoints" / "last.ckpt").touch()
             raise SystemExit(1)
         value = 0.9 - 0.1 * abs(math.log10(config.model.optimizer.lr) + 3)
-        (folder / "metrics.json").write_text(json.dumps({"val/auroc": value, "test/auroc": 1 - value}))
+        figures = {"val/auroc": value, "val/loss": 1 - value, "test/auroc": 1 - value}
+        (folder / "metrics.json").write_text(json.dumps(figures))
         run_state.write(folder, State.FINISHED)
         return value
 
@@ -179,6 +180,23 @@ def test_mistake__is_told_in_a_line_and_nothing_is_trained(
     assert said in error.splitlines()[-1]
     assert "Traceback" not in error
     assert not untrained
+
+
+def test_shared_settings__in_params_say_which_way_the_study_looks(search: Search, untrained: list[DictConfig]) -> None:
+    folder = search("+hydra.sweeper.params={callbacks.checkpoint.monitor:val/loss}", "hydra.sweeper.n_trials=1")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
+    assert study.direction.name == "MINIMIZE"
+
+
+def test_models__that_go_by_different_figures_are_not_compared(
+    search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    enqueue(tmp_path / "search", "maximize", {"model": "resnet18"}, {"model": "unet"})
+    with pytest.raises(SystemExit):
+        search("model=choice(resnet18,unet)", "model.optimizer.lr=1e-3", "model.net.dropout=0", "model.input.size=32")
+    assert "trial 1 goes by val/dice_pooled, the others by val/auroc" in capfd.readouterr().err
+    assert len(untrained) == 1
+    assert states(tmp_path / "search") == ["COMPLETE", "FAIL"]
 
 
 def test_optuna__missing_is_told_with_the_command_that_installs_it(

@@ -78,25 +78,27 @@ for name, node in PRUNERS.items():
 
 
 class OptunaSweeper(Sweeper):  # type: ignore[misc]
-    """Trains the trials of an Optuna study, each as a job in a folder of its own."""
+    """Trains the trials of an Optuna study, each as a job in a folder of its own.
+
+    `settings` are those that may depend on what the trials share: sampler, pruner, direction. They are taken from a
+    trial's configuration, for what `params` shares is not in the one that this is made from.
+    """
 
     def __init__(
         self,
         *,
-        sampler: DictConfig,
-        pruner: DictConfig | None,
-        direction: str,
         storage: str | None,
         study_name: str,
         n_trials: int,
         n_jobs: int,
         max_failure_rate: float,
         params: dict[str, str],
+        **settings: Any,
     ) -> None:
-        self.sampler, self.pruner = sampler, pruner
-        self.direction, self.storage, self.study_name = direction, storage, study_name
+        self.storage, self.study_name = storage, study_name
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.params = params
+        self.monitor: str
         self.config: DictConfig
         self.launcher: Launcher
         self.hydra_context: HydraContext
@@ -119,17 +121,19 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         from pulmo.search.study import check_space, make, make_pruner, open_study
         from pulmo.search.trials import Trials
 
-        monitor, folder = self._monitor(), Path(self.config.hydra.sweep.dir)
+        folder = Path(self.config.hydra.sweep.dir)
         params = [f"{key}={value}" for key, value in self.params.items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         space = parse_space([*params, *arguments], parser)
+        shared = self._composed(space.overrides(space.example()))
+        self.monitor, settings = _monitor(shared), shared.hydra.sweeper
         study = open_study(
             folder,
             name=self.study_name,
             storage=self.storage,
-            direction=self.direction,
-            sampler=make(self.sampler, "sampler"),
-            pruner=make_pruner(self.pruner),
+            direction=settings.direction,
+            sampler=make(settings.sampler, "sampler"),
+            pruner=make_pruner(settings.pruner),
         )
         check_space(study, space.searched)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -142,19 +146,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             raise
         finally:
             trials.close()
-            screen().print(write_results(study, space, folder, monitor))
+            screen().print(write_results(study, space, folder, self.monitor))
             print(folder.resolve(), flush=True)
-
-    def _monitor(self) -> str:
-        """The figure that is searched for: of the validation, never of the test."""
-        checkpoint = self.config.callbacks.get("checkpoint")
-        monitor = str(checkpoint.monitor) if checkpoint else ""
-        if not monitor.startswith("val/"):
-            raise ConfigError(
-                "a search goes by callbacks.checkpoint.monitor, a figure of the validation such as val/loss; "
-                f"it is {monitor or None}"
-            )
-        return monitor
 
     def _train(self, trials: "Trials") -> list[JobReturn]:
         returns: list[JobReturn] = []
@@ -174,13 +167,23 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         return returns
 
     def _check(self, trials: "Trials", jobs: list["Job"]) -> None:
-        """Let a configuration that cannot be composed end the search, rather than fail trial after trial."""
+        """Let a configuration that cannot be trained as this study's end the search, rather than trial after trial."""
         try:
-            self.validate_batch_is_legal([job.overrides for job in jobs])
-        except HydraException as error:
+            for job in jobs:
+                monitor = _monitor(self._composed(job.overrides))
+                if monitor != self.monitor:
+                    raise ConfigError(
+                        f"trial {job.number} goes by {monitor}, the others by {self.monitor}: one study cannot compare "
+                        "them; give callbacks.checkpoint.monitor, or a search to each"
+                    )
+        except (HydraException, ConfigError) as error:
             for job in jobs:
                 trials.tell_failure(job.number, str(error).splitlines()[0])
             raise
+
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        composed: DictConfig = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        return composed
 
     def _told(self, trials: "Trials", job: "Job", result: JobReturn) -> bool:
         """Tell the study what became of the job; give False where it was interrupted."""
@@ -192,3 +195,15 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             log.error("trial %d", job.number, exc_info=error)
         trials.tell_failure(job.number, str(error) or type(error).__name__)
         return True
+
+
+def _monitor(config: DictConfig) -> str:
+    """The figure that is searched for: of the validation, never of the test."""
+    checkpoint = config.callbacks.get("checkpoint")
+    monitor = str(checkpoint.monitor) if checkpoint else ""
+    if not monitor.startswith("val/"):
+        raise ConfigError(
+            "a search goes by callbacks.checkpoint.monitor, a figure of the validation such as val/loss; "
+            f"it is {monitor or None}"
+        )
+    return monitor

@@ -12,6 +12,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo import launch, run, run_state
@@ -146,6 +147,31 @@ def test_search__goes_on_after_a_failed_trial_and_names_its_cause(
     table = pd.read_csv(folder / "trials.csv")
     assert table["trial"][2] == 1, "failed ones stand at the foot"
     assert table["cause"][2] == "data.batch_size=1: a defect"
+
+
+def test_search__goes_on_where_a_launcher_gives_up(
+    search: Search, untrained: list[DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def instantiate(self: Plugins, **given: Any) -> Any:
+        launcher = instantiated(self, **given)
+        launched = launcher.launch
+
+        def launch(job_overrides: Any, initial_job_idx: int) -> Any:
+            results = launched(job_overrides, initial_job_idx)
+            if initial_job_idx == 0:
+                Path("search/trial_000", run_state.FILE).unlink()
+                raise RuntimeError("a worker was killed")
+            return results
+
+        launcher.launch = launch
+        return launcher
+
+    instantiated = Plugins.instantiate_launcher
+    monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
+    folder = search("hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
+    assert states(folder) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    causes = pd.read_csv(folder / "trials.csv").set_index("trial")["cause"]
+    assert causes[0] == "its process was killed (a worker was killed)"
 
 
 def test_search__ends_where_too_many_fail(

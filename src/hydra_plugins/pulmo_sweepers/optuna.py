@@ -7,6 +7,7 @@ file at each start, so Optuna is imported only where a search begins.
 import importlib.util
 import logging
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,9 +154,9 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         returns: list[JobReturn] = []
         while jobs := trials.next(self.n_jobs):
             self._check(trials, jobs)
-            results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=jobs[0].number)
+            results = self._launched(trials, jobs)
             returns += results
-            ended = [self._told(trials, job, result) for job, result in zip(jobs, results, strict=True)]
+            ended = [self._told(trials, job, result) for job, result in zip(jobs, results, strict=bool(results))]
             if not all(ended):
                 log.warning("interrupted: the same command with sweep.resume=true goes on")
                 break
@@ -165,6 +166,24 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
                     f"{self.max_failure_rate} of {self.n_trials} allows; see the cause of each in trials.csv"
                 )
         return returns
+
+    def _launched(self, trials: "Trials", jobs: list["Job"]) -> list[JobReturn]:
+        """Train the jobs; a launcher may give up where one's process was killed, and gives nothing then."""
+        try:
+            overrides = [job.overrides for job in jobs]
+            found: list[JobReturn] = self.launcher.launch(overrides, initial_job_idx=jobs[0].number)
+        except Exception as error:
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            log.warning("the launcher gave up (%s)", cause)
+            while any(run_state.read(job.folder).get("state") is State.RUNNING for job in jobs):
+                time.sleep(1)
+            for job in jobs:
+                if not trials.tell_folder(job.number, job.folder):
+                    trials.tell_failure(job.number, f"its process was killed ({cause})")
+            if isinstance(error, PulmoError | HydraException):  # the user's to mend
+                raise
+            return []
+        return found
 
     def _check(self, trials: "Trials", jobs: list["Job"]) -> None:
         """Let a configuration that cannot be trained as this study's end the search, rather than trial after trial."""

@@ -26,6 +26,8 @@ from pulmo.search.study import LOCK, running
 log = logging.getLogger(__name__)
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+ATTEMPTS = 2
+"""Processes that may be killed in a trial: what takes too much memory would end every one."""
 UNOWNED = timedelta(minutes=1)
 """A trial is asked for, then signed by its process, in less than a second; one unsigned for longer has nobody."""
 
@@ -137,7 +139,7 @@ class Trials:
             signed = trial.user_attrs
             if "folder" not in signed:
                 if datetime.now() - (trial.datetime_start or datetime.now()) > UNOWNED:
-                    self._again(trial)
+                    self._again(trial, signed.get("attempts", 0))
                 continue
             folder = Path(signed["folder"])
             if not folder.parent.is_dir():  # of another machine
@@ -149,17 +151,22 @@ class Trials:
                 self._signed(trial.number, process=str(self._mark))
             if self.tell_folder(trial.number, folder):
                 continue
-            if (folder / "checkpoints" / "last.ckpt").is_file():
+            killed = run_state.read(folder).get("state") is not State.INTERRUPTED
+            attempts = signed.get("attempts", 0) + killed
+            self._signed(trial.number, attempts=attempts)
+            if attempts >= ATTEMPTS:
+                self.tell_failure(trial.number, f"cut off {attempts} times: killed, as for want of memory")
+            elif (folder / "checkpoints" / "last.ckpt").is_file():
                 log.info("trial %d was cut off: it goes on from its last checkpoint", trial.number)
                 yield self._job(trial.number, folder, trial.params)
             else:
-                self._again(trial)
+                self._again(trial, attempts)
 
-    def _again(self, trial: FrozenTrial) -> None:
+    def _again(self, trial: FrozenTrial, attempts: int) -> None:
         log.info("trial %d was cut off before its first checkpoint: its values are tried again", trial.number)
         self._signed(trial.number, cause="cut off before its first checkpoint; tried again")
         if trial.params:
-            self.study.enqueue_trial(trial.params)
+            self.study.enqueue_trial(trial.params, user_attrs={"attempts": attempts})
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _job(self, number: int, folder: Path, params: dict[str, Any]) -> Job:

@@ -155,6 +155,37 @@ def test_cut_off__before_a_checkpoint_its_values_are_tried_again(process: Callab
     assert other.study.get_trials()[0].state is TrialState.FAIL
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_cut_off__a_second_time_is_a_failure(process: Callable[..., Trials], checkpoint: bool) -> None:
+    for numbers in ([0], [0] if checkpoint else [1]):
+        one = process(1)
+        jobs = one.next(5)
+        assert [job.number for job in jobs] == numbers
+        trained(jobs[0], State.CUT_OFF)
+        if checkpoint:
+            (jobs[0].folder / "checkpoints").mkdir(exist_ok=True)
+            (jobs[0].folder / "checkpoints" / "last.ckpt").touch()
+        one.close()
+    last = process(1)
+    (new,) = last.next(5)
+    trials = last.study.get_trials()
+    assert new.number == numbers[0] + 1
+    assert trials[new.number].params != trials[0].params
+    assert "cut off 2 times" in trials[numbers[0]].user_attrs["cause"]
+    assert last.failures == 1
+
+
+def test_interrupted__as_often_as_one_likes_is_no_failure(process: Callable[..., Trials]) -> None:
+    for _ in range(4):
+        one = process(1)
+        (job,) = one.next(5)
+        assert job.number == 0
+        trained(job, State.INTERRUPTED)
+        (job.folder / "checkpoints").mkdir(exist_ok=True)
+        (job.folder / "checkpoints" / "last.ckpt").touch()
+        one.close()
+
+
 @pytest.mark.parametrize(("state", "told"), [(State.FINISHED, "COMPLETE"), (State.PRUNED, "PRUNED")])
 def test_cut_off__after_a_runs_end_its_outcome_is_told(process: Callable[..., Trials], state: State, told: str) -> None:
     one = process(1)

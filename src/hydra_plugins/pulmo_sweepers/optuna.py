@@ -165,6 +165,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
                     f"{trials.failures} trials failed, more than hydra.sweeper.max_failure_rate="
                     f"{self.max_failure_rate} of {self.n_trials} allows; see the cause of each in trials.csv"
                 )
+        else:
+            trials.tell_held()
         return returns
 
     def _launched(self, trials: "Trials", jobs: list["Job"]) -> list[JobReturn]:

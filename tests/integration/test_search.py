@@ -174,6 +174,15 @@ def test_search__goes_on_where_a_launcher_gives_up(
     assert causes[0] == "its process was killed (a worker was killed)"
 
 
+def test_launcher__of_many_jobs_that_is_given_one_at_a_time_is_told(
+    search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pulmo[joblib]")
+    threads = ["hydra.launcher.backend=threading", "hydra.launcher.n_jobs=1"]
+    search("launcher=joblib", *threads, "hydra.sweeper.n_trials=0")
+    assert "one trial is trained at a time: hydra.sweeper.n_jobs=N" in capfd.readouterr().out
+
+
 def test_search__ends_where_too_many_fail(
     search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str]
 ) -> None:

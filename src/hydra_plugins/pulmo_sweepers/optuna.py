@@ -6,6 +6,7 @@ file at each start, so Optuna is imported only where a search begins.
 
 import importlib.util
 import logging
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -97,7 +98,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         **settings: Any,
     ) -> None:
         self.storage, self.study_name = storage, study_name
-        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
+        self.n_trials, self.max_failure_rate = n_trials, max_failure_rate
+        self.n_jobs = n_jobs if n_jobs > 0 else os.cpu_count() or 1  # as joblib's -1
         self.params = params
         self.monitor: str
         self.config: DictConfig
@@ -115,6 +117,7 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         """Train until the study has its `n_trials`; what came out is written at the end, and when interrupted."""
         if importlib.util.find_spec("optuna") is None:
             raise MissingExtraError("a search needs Optuna: pip install 'pulmo[optuna]'")
+        from pulmo.multirun.gpus import IN_TURN
         from pulmo.multirun.jobs import remember
         from pulmo.report.screen import screen
         from pulmo.search.results import write_results
@@ -139,6 +142,8 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         check_space(study, space.searched)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         remember(folder, sys.argv[1:])
+        if self.n_jobs == 1 and self.config.hydra.launcher["_target_"] != IN_TURN:
+            log.warning("one trial is trained at a time: hydra.sweeper.n_jobs=N gives the launcher more at once")
         trials = Trials(study, space, folder, self.n_trials)
         try:
             return self._train(trials)

@@ -14,22 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, ListConfig, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning import Callback, Trainer
 
 from pulmo.agreement import is_first_process
+from pulmo.batches import settle_update
 from pulmo.callbacks.balance import BalanceClasses
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.searches import BatchTrial, RangeTest, SearchEndedError, Trial, largest_that_fits, steepest
 from pulmo.callbacks.seeding import StepSeed
 from pulmo.data.datamodule import ChestDataModule
+from pulmo.environment import in_sweep
 from pulmo.errors import ConfigError, TrainingError
+from pulmo.execution import settle
 from pulmo.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
 FILE = "found.json"
+KEYS = {"batch_size": "data.batch_size", "lr": "model.optimizer.lr"}
 LEARNING = (StagedFinetuning, StepSeed, BalanceClasses)  # callbacks that have a say in how the network learns
 PATIENCE = 3600.0  # seconds that the other processes wait for the one that searches
 
@@ -89,43 +94,74 @@ def settled(config: DictConfig, find: Find, folder: Path, build: Build) -> tuple
     """Give the configuration with what was found put in, and the same as figures, `found/lr` and `found/batch_size`.
 
     One process searches, alone on its device, and leaves `found.json` in the run folder: the others, and a run that is
-    resumed, take it from there. Raises `ConfigError` where a resumed run has none, and where a rate that is found
-    for the run's batches would then be scaled to them.
+    resumed, take it from there; a run that takes over a training takes what was found for that. Raises `ConfigError`
+    where these have none, and where what is found would be changed again, or would change what a sweep gives.
     """
-    if not (find.lr or find.batch_size):
+    wanted = [name for name in KEYS if getattr(find, name)]
+    if not wanted:
         return config, {}
-    if find.lr and config.strategy.lr_scaling != "none":
-        raise ConfigError("find.lr finds the rate for the run's own batches: leave out strategy.lr_scaling")
-    path = folder / FILE
-    if not path.is_file():
+    _check(config, wanted)
+    place = Path(config.trained_in).expanduser() if config.trained_in else folder
+    known = _known(place)
+    if not known.keys() >= {*wanted}:
+        if config.trained_in:
+            raise ConfigError(f"trained_in={place} found no {' and no '.join(wanted)}: leave out {_named(wanted)}")
         if config.resume:
-            raise ConfigError("find.lr and find.batch_size are of a run's beginning: leave them out with resume")
+            raise ConfigError(f"{_named(wanted)}: of a run's beginning, leave them out with resume")
         if is_first_process():
             _search(config, find, folder, build)
         else:
-            _wait_for(path)
-    found: dict[str, Any] = json.loads(path.read_text())
+            _wait_for(folder, wanted)
+        known = _known(folder)
+    found = {name: known[name] for name in wanted}
     config = deepcopy(config)
     with open_dict(config):
-        if find.batch_size:
-            config.data.batch_size = found["batch_size"]
-        if find.lr:
-            config.model.optimizer.lr = found["lr"]
+        for name, value in found.items():
+            OmegaConf.update(config, KEYS[name], value)
     return config, {f"found/{name}": float(value) for name, value in found.items()}
 
 
+def _check(config: DictConfig, wanted: list[str]) -> None:
+    if "lr" in wanted and config.strategy.lr_scaling != "none":
+        raise ConfigError("find.lr finds the rate for the run's own batches: leave out strategy.lr_scaling")
+    if "batch_size" in wanted and config.strategy.effective_batch is not None:
+        raise ConfigError(
+            f"find.batch_size=true and strategy.effective_batch={config.strategy.effective_batch}: a size that is "
+            "found need not go into it a whole number of times; give one of the two"
+        )
+    if not in_sweep():
+        return
+    given = {override.partition("=")[0].lstrip("+"): override for override in HydraConfig.get().overrides.task}
+    for name in wanted:
+        if KEYS[name] in given:
+            raise ConfigError(f"find.{name}=true would overwrite {given[KEYS[name]]}: give a multirun one of the two")
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _named(wanted: list[str]) -> str:
+    return " and ".join(f"find.{name}" for name in wanted)
+
+
 def _search(config: DictConfig, find: Find, folder: Path, build: Build) -> None:
-    config = _alone(config)
-    found: dict[str, float] = {}
-    execution = logging.getLogger("pulmo.execution")
-    execution.disabled = True  # how the network runs is told once, of the run itself
+    """Search for what the folder does not know yet; for a rate also where it is one for batches of another size."""
+    found = _known(folder) if find.batch_size else {}
+    loggers = [logging.getLogger(name) for name in ("pulmo.execution", "pulmo.batches")]
+    for logger in loggers:
+        logger.disabled = True  # how the network runs is told once, of the run itself
     try:
-        if find.batch_size:
-            found["batch_size"] = config.data.batch_size = _batch_size(config, find, folder, build)
+        if find.batch_size and "batch_size" not in found:
+            found = {"batch_size": _batch_size(_alone(config), find, folder, build)}
         if find.lr:
-            found["lr"] = _learning_rate(config, find, folder, build)
+            config = deepcopy(config)
+            config.data.batch_size = found.get("batch_size", config.data.batch_size)
+            found["lr"] = _learning_rate(_alone(config), find, folder, build)
     finally:
-        execution.disabled = False
+        for logger in loggers:
+            logger.disabled = False
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{FILE}.part"
     part.write_text(json.dumps(found, indent=2) + "\n")
@@ -213,19 +249,21 @@ def _fit(built: Built, watcher: Callback, data: ChestDataModule | None = None) -
 
 
 def _alone(config: DictConfig) -> DictConfig:
-    """The configuration for one process on one device, without validation."""
+    """The configuration for one process on one device, without validation; its updates have as many images."""
     alone = deepcopy(config)
     trainer = alone.trainer
+    settle_update(alone, settle(trainer))
+    trainer.accumulate_grad_batches = 1  # settled anew, from the images of an update
     devices = trainer.devices
     trainer.devices = [devices[0]] if isinstance(devices, ListConfig) else 1
     trainer.num_nodes, trainer.strategy, trainer.sync_batchnorm, trainer.limit_val_batches = 1, "auto", False, 0
     return alone
 
 
-def _wait_for(path: Path) -> None:
+def _wait_for(folder: Path, wanted: list[str]) -> None:
     """Return when the process that searches has written what it found."""
     until = time.monotonic() + PATIENCE
-    while not path.is_file():
+    while not _known(folder).keys() >= {*wanted}:
         if time.monotonic() > until:
-            raise TrainingError(f"no {path} after {PATIENCE:.0f} s: has the process that searches ended?")
+            raise TrainingError(f"no {folder / FILE} after {PATIENCE:.0f} s: has the process that searches ended?")
         time.sleep(0.5)

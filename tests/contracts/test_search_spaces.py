@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -39,6 +40,17 @@ def test_space__composes_with_its_models(composed: Callable[..., DictConfig], sw
             config = composed(f"sweep={sweep}", f"model={model}", *space.overrides(choice))
             execution.settle(config.trainer)
             configuration.check(config)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "at_once"), [("basic", 1), ("joblib", 2), ("submitit_local", 1), ("submitit_slurm", 1)]
+)
+def test_trials_at_once__are_as_many_as_the_launcher_trains(launcher: str, at_once: int) -> None:
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher", reason="needs the launcher")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["sweep=optuna_classification", f"launcher={launcher}"], return_hydra_config=True)
+    assert config.hydra.sweeper.n_jobs == at_once
 
 
 def values(distribution: Any) -> list[Any]:

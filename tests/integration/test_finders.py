@@ -125,6 +125,11 @@ def test_range_test__grows_evenly_and_leaves_a_blocks_own_rate_alone(
         (["find.lr=true", "find.lr_steps=3"], r"find.lr_steps=3: at least 20"),
         (["find.lr=perhaps"], r"find.lr=perhaps: true or false expected"),
         (["find.lr=true", "resume=/some/last.ckpt"], r"leave them out with resume"),
+        (["find.lr=true", "trained_in=/some/run"], r"trained_in=/some/run found no lr: leave out find.lr"),
+        (
+            ["find.batch_size=true", "strategy.effective_batch=16"],
+            r"find.batch_size=true and strategy.effective_batch=16: .* give one of the two",
+        ),
     ],
 )
 def test_mistake__is_told(composed: Composed, tmp_path: Path, overrides: list[str], said: str) -> None:
@@ -147,3 +152,55 @@ def test_other_processes__take_what_the_first_one_found(
     monkeypatch.setattr(finders, "PATIENCE", 0.0)
     with pytest.raises(TrainingError, match="has the process that searches ended"):
         finders.settled(config, finders.Find(lr=True), folder, run.build)
+
+
+@pytest.mark.parametrize(
+    ("find", "given"), [("find.lr", "model.optimizer.lr=0.1"), ("find.batch_size", "data.batch_size=4")]
+)
+def test_sweep__over_what_is_to_be_found_is_refused(
+    composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, find: str, given: str
+) -> None:
+    config = composed("model=custom_cnn", f"{find}=true", given)
+    monkeypatch.setattr(finders, "in_sweep", lambda: True)
+    monkeypatch.setattr(finders, "_search", None)
+    with pytest.raises(ConfigError, match=f"{find}=true would overwrite {given}"):
+        finders.settled(config, instantiate(config.find), tmp_path, run.build)
+
+
+def test_search__for_a_run_of_two_processes_adds_up_as_many_images_an_update(
+    composed: Composed, tmp_path: Path
+) -> None:
+    config = composed(*SMALL, "strategy=ddp_cpu", "trainer.accumulate_grad_batches=3")
+    alone = run.build(finders._alone(config), tmp_path)
+    assert alone.config.strategy.effective_batch == 8 * 2 * 3
+    assert (alone.trainer.world_size, alone.trainer.accumulate_grad_batches) == (1, 6)
+
+
+def test_found__is_sought_where_it_is_missing_alone(
+    composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, sought = tmp_path / "run", []
+
+    def rate(config: DictConfig, *_: Any) -> float:
+        sought.append(config.data.batch_size)
+        return 0.5
+
+    monkeypatch.setattr(finders, "_learning_rate", rate)
+    monkeypatch.setattr(finders, "_batch_size", lambda *_: 16)
+    folder.mkdir()
+    for there, expected in (({"batch_size": 4}, 4), ({"lr": 0.1}, 16), ({"batch_size": 2, "lr": 0.5}, 2)):
+        (folder / "found.json").write_text(json.dumps(there))
+        config = composed(*SMALL, "find.lr=true", "find.batch_size=true")
+        found, _ = finders.settled(config, instantiate(config.find), folder, run.build)
+        assert (found.model.optimizer.lr, found.data.batch_size) == (0.5, expected)
+    assert sought == [4, 16], "a rate is one for a size of batch; what is known is not sought again"
+
+
+def test_shared_training__has_what_was_found_for_it(
+    composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finders, "_search", None)
+    (tmp_path / "found.json").write_text('{"lr": 0.25}')
+    config = composed(*SMALL, "find.lr=true", f"trained_in={tmp_path}")
+    found, _ = finders.settled(config, instantiate(config.find), tmp_path / "run", run.build)
+    assert found.model.optimizer.lr == 0.25

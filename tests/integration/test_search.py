@@ -12,6 +12,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo import launch, run, run_state
@@ -56,7 +57,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[DictConfig]:
             (folder / "checkpoints" / "last.ckpt").touch()
             raise SystemExit(1)
         value = 0.9 - 0.1 * abs(math.log10(config.model.optimizer.lr) + 3)
-        (folder / "metrics.json").write_text(json.dumps({"val/auroc": value, "test/auroc": 1 - value}))
+        figures = {"val/auroc": value, "val/loss": 1 - value, "test/auroc": 1 - value}
+        (folder / "metrics.json").write_text(json.dumps(figures))
         run_state.write(folder, State.FINISHED)
         return value
 
@@ -147,6 +149,40 @@ def test_search__goes_on_after_a_failed_trial_and_names_its_cause(
     assert table["cause"][2] == "data.batch_size=1: a defect"
 
 
+def test_search__goes_on_where_a_launcher_gives_up(
+    search: Search, untrained: list[DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def instantiate(self: Plugins, **given: Any) -> Any:
+        launcher = instantiated(self, **given)
+        launched = launcher.launch
+
+        def launch(job_overrides: Any, initial_job_idx: int) -> Any:
+            results = launched(job_overrides, initial_job_idx)
+            if initial_job_idx == 0:
+                Path("search/trial_000", run_state.FILE).unlink()
+                raise RuntimeError("a worker was killed")
+            return results
+
+        launcher.launch = launch
+        return launcher
+
+    instantiated = Plugins.instantiate_launcher
+    monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
+    folder = search("hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
+    assert states(folder) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    causes = pd.read_csv(folder / "trials.csv").set_index("trial")["cause"]
+    assert causes[0] == "its process was killed (a worker was killed)"
+
+
+def test_launcher__of_many_jobs_that_is_given_one_at_a_time_is_told(
+    search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pulmo[joblib]")
+    threads = ["hydra.launcher.backend=threading", "hydra.launcher.n_jobs=1"]
+    search("launcher=joblib", *threads, "hydra.sweeper.n_trials=0")
+    assert "one trial is trained at a time: hydra.sweeper.n_jobs=N" in capfd.readouterr().out
+
+
 def test_search__ends_where_too_many_fail(
     search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +215,23 @@ def test_mistake__is_told_in_a_line_and_nothing_is_trained(
     assert said in error.splitlines()[-1]
     assert "Traceback" not in error
     assert not untrained
+
+
+def test_shared_settings__in_params_say_which_way_the_study_looks(search: Search, untrained: list[DictConfig]) -> None:
+    folder = search("+hydra.sweeper.params={callbacks.checkpoint.monitor:val/loss}", "hydra.sweeper.n_trials=1")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
+    assert study.direction.name == "MINIMIZE"
+
+
+def test_models__that_go_by_different_figures_are_not_compared(
+    search: Search, untrained: list[DictConfig], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    enqueue(tmp_path / "search", "maximize", {"model": "resnet18"}, {"model": "unet"})
+    with pytest.raises(SystemExit):
+        search("model=choice(resnet18,unet)", "model.optimizer.lr=1e-3", "model.net.dropout=0", "model.input.size=32")
+    assert "trial 1 goes by val/dice_pooled, the others by val/auroc" in capfd.readouterr().err
+    assert len(untrained) == 1
+    assert states(tmp_path / "search") == ["COMPLETE", "FAIL"]
 
 
 def test_optuna__missing_is_told_with_the_command_that_installs_it(

@@ -6,7 +6,9 @@ file at each start, so Optuna is imported only where a search begins.
 
 import importlib.util
 import logging
+import os
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,25 +80,28 @@ for name, node in PRUNERS.items():
 
 
 class OptunaSweeper(Sweeper):  # type: ignore[misc]
-    """Trains the trials of an Optuna study, each as a job in a folder of its own."""
+    """Trains the trials of an Optuna study, each as a job in a folder of its own.
+
+    `settings` are those that may depend on what the trials share: sampler, pruner, direction. They are taken from a
+    trial's configuration, for what `params` shares is not in the one that this is made from.
+    """
 
     def __init__(
         self,
         *,
-        sampler: DictConfig,
-        pruner: DictConfig | None,
-        direction: str,
         storage: str | None,
         study_name: str,
         n_trials: int,
         n_jobs: int,
         max_failure_rate: float,
         params: dict[str, str],
+        **settings: Any,
     ) -> None:
-        self.sampler, self.pruner = sampler, pruner
-        self.direction, self.storage, self.study_name = direction, storage, study_name
-        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
+        self.storage, self.study_name = storage, study_name
+        self.n_trials, self.max_failure_rate = n_trials, max_failure_rate
+        self.n_jobs = n_jobs if n_jobs > 0 else os.cpu_count() or 1  # as joblib's -1
         self.params = params
+        self.monitor: str
         self.config: DictConfig
         self.launcher: Launcher
         self.hydra_context: HydraContext
@@ -112,6 +117,7 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         """Train until the study has its `n_trials`; what came out is written at the end, and when interrupted."""
         if importlib.util.find_spec("optuna") is None:
             raise MissingExtraError("a search needs Optuna: pip install 'pulmo[optuna]'")
+        from pulmo.multirun.gpus import IN_TURN
         from pulmo.multirun.jobs import remember
         from pulmo.report.screen import screen
         from pulmo.search.results import write_results
@@ -119,21 +125,25 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         from pulmo.search.study import check_space, make, make_pruner, open_study
         from pulmo.search.trials import Trials
 
-        monitor, folder = self._monitor(), Path(self.config.hydra.sweep.dir)
+        folder = Path(self.config.hydra.sweep.dir)
         params = [f"{key}={value}" for key, value in self.params.items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         space = parse_space([*params, *arguments], parser)
+        shared = self._composed(space.overrides(space.example()))
+        self.monitor, settings = _monitor(shared), shared.hydra.sweeper
         study = open_study(
             folder,
             name=self.study_name,
             storage=self.storage,
-            direction=self.direction,
-            sampler=make(self.sampler, "sampler"),
-            pruner=make_pruner(self.pruner),
+            direction=settings.direction,
+            sampler=make(settings.sampler, "sampler"),
+            pruner=make_pruner(settings.pruner),
         )
         check_space(study, space.searched)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         remember(folder, sys.argv[1:])
+        if self.n_jobs == 1 and self.config.hydra.launcher["_target_"] != IN_TURN:
+            log.warning("one trial is trained at a time: hydra.sweeper.n_jobs=N gives the launcher more at once")
         trials = Trials(study, space, folder, self.n_trials)
         try:
             return self._train(trials)
@@ -142,27 +152,16 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             raise
         finally:
             trials.close()
-            screen().print(write_results(study, space, folder, monitor))
+            screen().print(write_results(study, space, folder, self.monitor))
             print(folder.resolve(), flush=True)
-
-    def _monitor(self) -> str:
-        """The figure that is searched for: of the validation, never of the test."""
-        checkpoint = self.config.callbacks.get("checkpoint")
-        monitor = str(checkpoint.monitor) if checkpoint else ""
-        if not monitor.startswith("val/"):
-            raise ConfigError(
-                "a search goes by callbacks.checkpoint.monitor, a figure of the validation such as val/loss; "
-                f"it is {monitor or None}"
-            )
-        return monitor
 
     def _train(self, trials: "Trials") -> list[JobReturn]:
         returns: list[JobReturn] = []
         while jobs := trials.next(self.n_jobs):
             self._check(trials, jobs)
-            results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=jobs[0].number)
+            results = self._launched(trials, jobs)
             returns += results
-            ended = [self._told(trials, job, result) for job, result in zip(jobs, results, strict=True)]
+            ended = [self._told(trials, job, result) for job, result in zip(jobs, results, strict=bool(results))]
             if not all(ended):
                 log.warning("interrupted: the same command with sweep.resume=true goes on")
                 break
@@ -171,16 +170,46 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
                     f"{trials.failures} trials failed, more than hydra.sweeper.max_failure_rate="
                     f"{self.max_failure_rate} of {self.n_trials} allows; see the cause of each in trials.csv"
                 )
+        else:
+            trials.tell_held()
         return returns
 
-    def _check(self, trials: "Trials", jobs: list["Job"]) -> None:
-        """Let a configuration that cannot be composed end the search, rather than fail trial after trial."""
+    def _launched(self, trials: "Trials", jobs: list["Job"]) -> list[JobReturn]:
+        """Train the jobs; a launcher may give up where one's process was killed, and gives nothing then."""
         try:
-            self.validate_batch_is_legal([job.overrides for job in jobs])
-        except HydraException as error:
+            overrides = [job.overrides for job in jobs]
+            found: list[JobReturn] = self.launcher.launch(overrides, initial_job_idx=jobs[0].number)
+        except Exception as error:
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            log.warning("the launcher gave up (%s)", cause)
+            while any(run_state.read(job.folder).get("state") is State.RUNNING for job in jobs):
+                time.sleep(1)
+            for job in jobs:
+                if not trials.tell_folder(job.number, job.folder):
+                    trials.tell_failure(job.number, f"its process was killed ({cause})")
+            if isinstance(error, PulmoError | HydraException):  # the user's to mend
+                raise
+            return []
+        return found
+
+    def _check(self, trials: "Trials", jobs: list["Job"]) -> None:
+        """Let a configuration that cannot be trained as this study's end the search, rather than trial after trial."""
+        try:
+            for job in jobs:
+                monitor = _monitor(self._composed(job.overrides))
+                if monitor != self.monitor:
+                    raise ConfigError(
+                        f"trial {job.number} goes by {monitor}, the others by {self.monitor}: one study cannot compare "
+                        "them; give callbacks.checkpoint.monitor, or a search to each"
+                    )
+        except (HydraException, ConfigError) as error:
             for job in jobs:
                 trials.tell_failure(job.number, str(error).splitlines()[0])
             raise
+
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        composed: DictConfig = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        return composed
 
     def _told(self, trials: "Trials", job: "Job", result: JobReturn) -> bool:
         """Tell the study what became of the job; give False where it was interrupted."""
@@ -192,3 +221,15 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
             log.error("trial %d", job.number, exc_info=error)
         trials.tell_failure(job.number, str(error) or type(error).__name__)
         return True
+
+
+def _monitor(config: DictConfig) -> str:
+    """The figure that is searched for: of the validation, never of the test."""
+    checkpoint = config.callbacks.get("checkpoint")
+    monitor = str(checkpoint.monitor) if checkpoint else ""
+    if not monitor.startswith("val/"):
+        raise ConfigError(
+            "a search goes by callbacks.checkpoint.monitor, a figure of the validation such as val/loss; "
+            f"it is {monitor or None}"
+        )
+    return monitor

@@ -83,7 +83,8 @@ class MLFlow(MLFlowLogger):
             else:
                 self._mlflow_client.update_run(self._run_id, status="RUNNING")
             run_id = str(self.run_id)
-            remember(self._folder, self._server, run_id)
+        remember(self._folder, self._server, run_id)
+        with self._told():
             had = self._mlflow_client.get_run(run_id).data.params
             for name, value in params.items():
                 if name in had and had[name] != str(value)[:250]:
@@ -142,4 +143,4 @@ def _reason(error: Exception) -> str:
 def _is_refusal(error: Exception) -> bool:
     """Whether the server answered that the entry is wrong: it would say so again."""
     code = getattr(error, "get_http_status_code", lambda: 500)()
-    return "REST" in type(error).__name__.upper() and 400 <= code < 500
+    return 400 <= code < 500 and code not in (408, 429)  # it took too long, or there were too many

@@ -91,6 +91,9 @@ class Outbox:
                 )
             self._told = True
             return False
+        except Exception as error:  # noqa: BLE001 (the thread has nobody to tell, and other entries to send)
+            log.warning("an entry for %s could not be sent: %s: %s", self._name, type(error).__name__, error)
+            return True
         if self._told:
             log.info("%s answers again", self._name)
         self._told = False

@@ -61,16 +61,16 @@ class Wandb(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """Begin the run, or go on with it."""
-        from wandb import Error
+        from wandb.errors import AuthenticationError, Error
 
         self._folder.mkdir(parents=True, exist_ok=True)  # else W&B writes to the system's temporary folder
         try:
             run = self.experiment
         except Error as error:
             said = str(error).splitlines()[0].rstrip(".")
-            raise ConfigError(
-                f"logger=wandb: {said}. Log in by `wandb login`, or give logger.wandb.offline=true"
-            ) from error
+            lacks_login = isinstance(error, AuthenticationError) or "api key" in said.lower()
+            remedy = "Log in by `wandb login`" if lacks_login else "See to the connection and the project"
+            raise ConfigError(f"logger=wandb: {said}. {remedy}, or give logger.wandb.offline=true") from error
         remember(self._folder, SERVER, self._run_id)
         super().log_hyperparams(dict(params))
         log.info("wandb: %s", f"offline; `wandb sync {Path(run.dir).parent}` sends it" if run.offline else run.url)

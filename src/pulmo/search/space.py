@@ -24,6 +24,17 @@ class Space:
         """The overrides of one trial."""
         return [*self.fixed, *(f"{key}={_text(value)}" for key, value in params.items())]
 
+    def example(self) -> dict[str, Any]:
+        """Values that a trial could have: the first of each choice, the lowest of each interval."""
+        lowest = {
+            key: drawn.low
+            for key, drawn in self.searched.items()
+            if isinstance(drawn, FloatDistribution | IntDistribution)
+        }
+        return lowest | {
+            key: drawn.choices[0] for key, drawn in self.searched.items() if isinstance(drawn, CategoricalDistribution)
+        }
+
 
 def parse_space(overrides: Sequence[str], parser: OverridesParser) -> Space:
     """Sort overrides into fixed ones and searched ones; of several for one key, the last holds.

@@ -5,10 +5,11 @@ import logging
 import math
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from pulmo.search.study import LOCK, running
 log = logging.getLogger(__name__)
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-UNOWNED = timedelta(minutes=1)
-"""A trial is asked for, then signed by its process, in less than a second; one unsigned for longer has nobody."""
+ATTEMPTS = 2
+"""Processes that may be killed in a trial: what takes too much memory would end every one."""
+UNOWNED = 60.0
+"""A trial is asked for, then signed by its process, in less than a second; one unsigned for as many has nobody."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Trials:
                 break
             jobs.append(job_or_none)
         return jobs
+
+    def tell_held(self) -> None:
+        """Say how many of the `n_trials` are not ended, for others have them."""
+        held = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        if held:
+            log.warning(
+                "%d of %d trials are still held elsewhere; where that machine is gone for good, a greater "
+                "hydra.sweeper.n_trials makes up for them",
+                *(held, self.n_trials),
+            )
 
     def tell_value(self, number: int, value: float | None) -> None:
         """The trial gave its figure; one that is undefined fails it."""
@@ -136,30 +149,49 @@ class Trials:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             signed = trial.user_attrs
             if "folder" not in signed:
-                if datetime.now() - (trial.datetime_start or datetime.now()) > UNOWNED:
-                    self._again(trial)
+                if self._is_nobodys(trial.number):
+                    with FileLock(self.folder / LOCK):
+                        if self._is_nobodys(trial.number, wait=0):
+                            self._again(trial, signed.get("attempts", 0))
                 continue
             folder = Path(signed["folder"])
             if not folder.parent.is_dir():  # of another machine
                 continue
             with FileLock(folder.parent / LOCK):
-                process = Path(running(self.study, trial.number).user_attrs["process"])
-                if run_state.is_held(process) or run_state.is_held(folder):
+                now = self.study.get_trials(deepcopy=False)[trial.number]
+                process = Path(now.user_attrs["process"])
+                if now.state is not TrialState.RUNNING or run_state.is_held(process) or run_state.is_held(folder):
                     continue
                 self._signed(trial.number, process=str(self._mark))
             if self.tell_folder(trial.number, folder):
                 continue
-            if (folder / "checkpoints" / "last.ckpt").is_file():
+            killed = run_state.read(folder).get("state") is not State.INTERRUPTED
+            attempts = signed.get("attempts", 0) + killed
+            self._signed(trial.number, attempts=attempts)
+            if attempts >= ATTEMPTS:
+                self.tell_failure(trial.number, f"cut off {attempts} times: killed, as for want of memory")
+            elif (folder / "checkpoints" / "last.ckpt").is_file():
                 log.info("trial %d was cut off: it goes on from its last checkpoint", trial.number)
                 yield self._job(trial.number, folder, trial.params)
             else:
-                self._again(trial)
+                self._again(trial, attempts)
 
-    def _again(self, trial: FrozenTrial) -> None:
+    def _is_nobodys(self, number: int, wait: float = UNOWNED) -> bool:
+        """Whether a trial stays unsigned for `wait` seconds of this clock: others' may be of another time zone."""
+        until = time.monotonic() + wait
+        while True:
+            now = self.study.get_trials(deepcopy=False)[number]
+            if now.state is not TrialState.RUNNING or "folder" in now.user_attrs:
+                return False
+            if time.monotonic() >= until:
+                return True
+            time.sleep(0.2)
+
+    def _again(self, trial: FrozenTrial, attempts: int) -> None:
         log.info("trial %d was cut off before its first checkpoint: its values are tried again", trial.number)
         self._signed(trial.number, cause="cut off before its first checkpoint; tried again")
         if trial.params:
-            self.study.enqueue_trial(trial.params)
+            self.study.enqueue_trial(trial.params, user_attrs={"attempts": attempts})
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _job(self, number: int, folder: Path, params: dict[str, Any]) -> Job:

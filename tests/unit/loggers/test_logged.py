@@ -74,6 +74,29 @@ def test_csv__keeps_the_rows_before_the_step_at_which_a_resumed_run_goes_on(tmp_
     assert rows == [(0, 3.0), (10, 2.0), (30, 2.0)]
 
 
+def test_csv__of_a_resumed_run_that_is_killed_has_the_earlier_rows(tmp_path: Path) -> None:
+    first = Csv(str(tmp_path))
+    with logged([first], SETTINGS):
+        first.log_metrics({"loss": 0.5}, 0)
+    file = tmp_path / "csv" / "metrics.csv"
+    with file.open("a") as open_file:
+        open_file.write("0.2")  # a row of which a kill left the beginning
+    for _ in range(2):  # resumed, and killed before the first flush
+        logger = Csv(str(tmp_path))
+        logger.log_hyperparams(SETTINGS)
+        logger.log_metrics({"loss": 0.25, "auroc": 0.75}, 10)
+        assert [row["loss"] for row in csv.DictReader(file.open())] == ["0.5"]
+    logger.save()
+    logger.log_metrics({"loss": 0.125}, 20)
+    logger.save()
+    with file.open() as written:
+        assert [tuple(row.values()) for row in csv.DictReader(written)] == [
+            ("", "0.5", "0"),
+            ("0.75", "0.25", "10"),
+            ("", "0.125", "20"),
+        ]
+
+
 def test_tensorboard__has_the_picture_its_caption_and_the_results(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, name="", version="tb", default_hp_metric=False)
     tell(logger)

@@ -1,5 +1,6 @@
 """MLflow, without the package: a server in memory that may be away."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pytorch_lightning.loggers import mlflow as lightnings
 
 from pulmo.errors import ConfigError, MissingExtraError
+from pulmo.loggers import mlflow as module
 from pulmo.loggers.logged import add_picture, close, conclude
 from pulmo.loggers.mlflow import MLFlow
 
@@ -158,6 +160,23 @@ def test_server__that_goes_away_in_training_ends_nothing(
     close(logger, "finished")
     assert "2 entries are lost to it" in caplog.text
     assert server.runs["0"]["metrics"] == []
+
+
+@pytest.mark.parametrize(("code", "refused"), [(400, True), (404, True), (408, False), (429, False), (503, False)])
+def test_entry__that_the_server_would_refuse_again_is_told_by_its_status(code: int, refused: bool) -> None:
+    error = MlflowException("no")
+    error.get_http_status_code = lambda: code  # type: ignore[attr-defined]
+    assert module._is_refusal(error) is refused
+    assert not module._is_refusal(ConnectionError())
+
+
+def test_full_disk__is_not_the_servers(server: Server, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remember(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "remember", remember)
+    with pytest.raises(OSError, match="No space left"):
+        make().log_hyperparams({})
 
 
 def test_missing_package__is_told_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Make) -> None:

@@ -71,6 +71,16 @@ def test_outbox__a_refused_entry_does_not_hold_up_the_others(caplog: pytest.LogC
     assert "server refused an entry: a negative entry" in caplog.text
 
 
+def test_outbox__an_entry_that_breaks_does_not_hold_up_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    server, box = Server(), outbox()
+    fill(box, server, 1)
+    box.put(lambda: {}["nothing"])
+    fill(box, server, 2)
+    assert box.close() == 0
+    assert server.got == [1, 2]
+    assert "an entry for server could not be sent: KeyError: 'nothing'" in caplog.text
+
+
 def test_outbox__closes_at_once_where_the_server_stays_away_and_counts_what_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

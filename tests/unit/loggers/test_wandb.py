@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +21,35 @@ def test_missing_package__is_told_with_its_command(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"^logger=wandb needs a package: pip install 'pulmo\[wandb\]'$"):
         Wandb(folder=str(tmp_path), project="rsna_unet")
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "remedy"),
+    [
+        ("AuthenticationError", "permission denied", "wandb login"),
+        ("UsageError", "No API key configured.", "wandb login"),
+        ("CommError", "Run initialization has timed out after 20.0 sec.", "See to the connection"),
+    ],
+)
+def test_refusal__names_a_login_only_where_that_is_lacking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, message: str, remedy: str
+) -> None:
+    package, errors = ModuleType("wandb"), ModuleType("wandb.errors")
+    base = type("Error", (Exception,), {})
+    kinds = {kind: type(kind, (base,), {}) for kind in ("AuthenticationError", "UsageError", "CommError")}
+    vars(errors).update({"Error": base} | kinds)
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    monkeypatch.setitem(sys.modules, "wandb.errors", errors)
+
+    def begin(self: Wandb) -> None:
+        raise kinds[name](message)
+
+    monkeypatch.setattr(Wandb, "experiment", property(begin))
+    logger = Wandb.__new__(Wandb)
+    logger._folder = tmp_path
+    with pytest.raises(ConfigError, match=f"{remedy}.*, or give logger.wandb.offline=true") as raised:
+        logger.log_hyperparams({})
+    assert ("wandb login" in str(raised.value)) is (remedy == "wandb login")
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from filelock import FileLock
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner
+from optuna.storages._rdb import storage
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -153,6 +156,85 @@ def test_cut_off__before_a_checkpoint_its_values_are_tried_again(process: Callab
     params = [trial.params for trial in other.study.get_trials()]
     assert params[0] == params[1]
     assert other.study.get_trials()[0].state is TrialState.FAIL
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_cut_off__a_second_time_is_a_failure(process: Callable[..., Trials], checkpoint: bool) -> None:
+    for numbers in ([0], [0] if checkpoint else [1]):
+        one = process(1)
+        jobs = one.next(5)
+        assert [job.number for job in jobs] == numbers
+        trained(jobs[0], State.CUT_OFF)
+        if checkpoint:
+            (jobs[0].folder / "checkpoints").mkdir(exist_ok=True)
+            (jobs[0].folder / "checkpoints" / "last.ckpt").touch()
+        one.close()
+    last = process(1)
+    (new,) = last.next(5)
+    trials = last.study.get_trials()
+    assert new.number == numbers[0] + 1
+    assert trials[new.number].params != trials[0].params
+    assert "cut off 2 times" in trials[numbers[0]].user_attrs["cause"]
+    assert last.failures == 1
+
+
+def test_interrupted__as_often_as_one_likes_is_no_failure(process: Callable[..., Trials]) -> None:
+    for _ in range(4):
+        one = process(1)
+        (job,) = one.next(5)
+        assert job.number == 0
+        trained(job, State.INTERRUPTED)
+        (job.folder / "checkpoints").mkdir(exist_ok=True)
+        (job.folder / "checkpoints" / "last.ckpt").touch()
+        one.close()
+
+
+def test_unsigned__is_tried_again_by_one_process_alone(
+    process: Callable[..., Trials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = process(2), process(2)
+    one.study.ask(SPACE.searched)  # and its process was killed before it signed
+    is_nobodys = Trials._is_nobodys
+
+    def both_wait(trials: Trials, number: int, wait: float = 1.0) -> bool:
+        answer = is_nobodys(trials, number, wait=0)
+        if trials is one and wait:
+            assert list(other._cut_off()) == []  # which was quicker
+        return answer
+
+    monkeypatch.setattr(Trials, "_is_nobodys", both_wait)
+    assert list(one._cut_off()) == []
+    assert [trial.state for trial in one.study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_unsigned__is_left_to_a_process_whose_clock_is_of_another_zone(
+    process: Callable[..., Trials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Behind":
+            return cls.fromtimestamp(time.time() - 5 * 3600, tz)
+
+    monkeypatch.setattr(storage, "datetime", Behind)
+    one = process(2)
+    asked = one.study.ask(SPACE.searched)
+    signing = threading.Timer(0.3, one._signed, [asked.number], {"folder": "/of/another/machine"})
+    signing.start()
+    assert list(process(2)._cut_off()) == []
+    signing.join()
+    assert one.study.get_trials()[0].state is TrialState.RUNNING
+
+
+def test_held__trials_of_another_process_are_told_at_the_end(
+    process: Callable[..., Trials], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = process(2), process(2)
+    one.next(1)
+    (job,) = other.next(1)
+    other.tell_value(job.number, 0.5)
+    assert other.next(1) == []
+    other.tell_held()
+    assert "1 of 2 trials are still held elsewhere" in caplog.text
 
 
 @pytest.mark.parametrize(("state", "told"), [(State.FINISHED, "COMPLETE"), (State.PRUNED, "PRUNED")])

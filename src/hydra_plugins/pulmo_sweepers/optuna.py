@@ -131,6 +131,7 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         space = parse_space([*params, *arguments], parser)
         shared = self._composed(space.overrides(space.example()))
         self.monitor, settings = _monitor(shared), shared.hydra.sweeper
+        remember(folder, sys.argv[1:])
         study = open_study(
             folder,
             name=self.study_name,
@@ -141,7 +142,6 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         )
         check_space(study, space.searched)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        remember(folder, sys.argv[1:])
         if self.n_jobs == 1 and self.config.hydra.launcher["_target_"] != IN_TURN:
             log.warning("one trial is trained at a time: hydra.sweeper.n_jobs=N gives the launcher more at once")
         trials = Trials(study, space, folder, self.n_trials)

@@ -20,6 +20,8 @@ LIST, COMMAND = "jobs.yaml", "command.yaml"
 LONGEST = 120  # characters of a folder's name
 OF_THE_SWEEP = ("sweep.resume=", "hydra.sweep.dir=")
 """Overrides that say which sweep, not what it runs."""
+HOW = ("launcher=", "hydra/launcher=", "hydra.launcher.", "hydra.sweeper.", "hydra/sweeper")
+"""Overrides that say how and how many: they may change when a sweep goes on."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,9 @@ def _distinct(name: str, number: int, names: Sequence[str]) -> str:
 
 
 def asked(arguments: Sequence[str]) -> list[str]:
-    """What a command line asks a sweep to run, whichever sweep it names and in whatever order."""
-    return sorted(
-        argument
-        for argument in arguments
-        if argument not in ("-m", "--multirun") and not argument.startswith(OF_THE_SWEEP)
-    )
+    """What a command line asks a sweep to run, in whatever order: not which sweep it is, nor how its jobs are run."""
+    aside = (*OF_THE_SWEEP, *HOW)
+    return sorted(item for item in arguments if item not in ("-m", "--multirun") and not item.startswith(aside))
 
 
 def begin(folder: Path, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
@@ -104,24 +103,26 @@ def begin(folder: Path, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
 
     Raises `ConfigError` where the folder has the sweep of another command.
     """
-    command = folder / COMMAND
-    if command.is_file() and (before := yaml.safe_load(command.read_text())) != asked(arguments):
-        now = asked(arguments)
-        there = " ".join(item for item in before if item not in now)
-        here = " ".join(item for item in now if item not in before)
-        raise ConfigError(
-            f"{folder} has the sweep of another command (there {there or 'no more'}; here {here or 'no more'}): "
-            "give another folder"
-        )
     remember(folder, arguments)
     rows = [{"name": job.name, "training": job.training, "overrides": list(job.overrides)} for job in jobs]
     (folder / LIST).write_text(yaml.safe_dump(rows, allow_unicode=True, sort_keys=False))
 
 
 def remember(folder: Path, arguments: Sequence[str]) -> None:
-    """Write down the command, by which `newest` finds the sweep."""
+    """Write down the command, by which `newest` finds the sweep.
+
+    Raises `ConfigError` where the folder has the sweep of another command.
+    """
+    command, now = folder / COMMAND, asked(arguments)
+    if command.is_file() and (before := yaml.safe_load(command.read_text())) != now:
+        there = " ".join(item for item in before if item not in now)
+        here = " ".join(item for item in now if item not in before)
+        raise ConfigError(
+            f"{folder} has the sweep of another command (there {there or 'no more'}; here {here or 'no more'}): "
+            "give another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / COMMAND).write_text(yaml.safe_dump(asked(arguments), allow_unicode=True))
+    command.write_text(yaml.safe_dump(now, allow_unicode=True))
 
 
 def begun(folder: Path) -> list[Job]:

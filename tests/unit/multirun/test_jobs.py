@@ -95,6 +95,12 @@ def test_begin__another_command_in_the_same_folder_is_refused(tmp_path: Path) ->
         jobs.begin(tmp_path, ["-m", "seed=0,1,2", "model=vgg16"], [])
 
 
+def test_begin__how_the_jobs_are_run_may_change(tmp_path: Path) -> None:
+    jobs.begin(tmp_path, ["-m", "seed=0,1", "hydra.sweeper.n_trials=6"], [])
+    further = ["hydra.sweeper.n_trials=9", "launcher=joblib", "hydra.launcher.n_jobs=2"]
+    jobs.begin(tmp_path, ["-m", "seed=0,1", *further], [])
+
+
 def test_newest__finds_the_sweep_of_the_same_command(tmp_path: Path) -> None:
     for name, seeds in (("a", "0,1"), ("b", "0,1,2")):
         jobs.begin(tmp_path / name, ["-m", f"seed={seeds}"], [])

@@ -13,14 +13,14 @@ import torch
 from benchmarks.jobs import Figures, run_job
 
 Part = dict[str, Any]
-# Network → batch and batches an epoch on a CPU, of a minute or two, so that what is paid once an epoch weighs as it
+# Network → batch and batches an epoch on a CPU, of a minute or more, so that what is paid once an epoch weighs as it
 # does in a real one: checkpoints of 1.6 GB (VGG16) after half a minute would be no user's case.
 NETWORKS = {
     "resnet18": (32, 100),
-    "resnet50": (32, 60),
-    "vgg16": (16, 60),
+    "resnet50": (32, 45),
+    "vgg16": (16, 40),
     "mobilenet_v2": (32, 100),
-    "unet_resnet50": (16, 80),
+    "unet_resnet50": (16, 50),
 }
 GPU = torch.cuda.is_available()
 

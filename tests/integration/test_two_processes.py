@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from pulmo import run
+from pulmo.tasks.base import Task
 from tests.conftest import SMALL, figures_of, small_with
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -21,19 +24,44 @@ SPLIT = ["data.folds=3", "data.fold=0", "data.val_fraction=0.2", "model.net.drop
 RATE = ["strategy.lr_scaling=linear", "strategy.base_batch=8", "optimizer=sgd"]
 
 
+class Tells(Callback):
+    """Writes down what its process holds after the test."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data, task = cast(Any, trainer).datamodule, cast(Task, pl_module)
+        known = {"threshold": task.threshold, "split": data.table[["image_id", "split"]].to_csv(index=False)}
+        places = {"folder": str(trainer.default_root_dir), "figures": dict(sorted(task.figures.items()))}
+        (self.folder / f"{trainer.global_rank}_of_{trainer.world_size}.json").write_text(json.dumps(known | places))
+
+
 @pytest.fixture(scope="module")
 def folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained by two processes."""
     root = tmp_path_factory.mktemp("ddp")
     places = [f"data.root={phantoms / 'rsna'}", f"data.cache_dir={root / 'cache'}", f"run_dir={root / 'run'}"]
     limit = ["trainer.max_epochs=2", "trainer.limit_train_batches=1"]
-    _run(*small_with("strategy=ddp_cpu"), *SPLIT, *RATE, *limit, *places, cwd=root)
+    tells = f"+callbacks.tells={{_target_: {Tells.__module__}.Tells, folder: '{root / 'told'}'}}"
+    (root / "told").mkdir()
+    _run(*small_with("strategy=ddp_cpu"), *SPLIT, *RATE, *limit, *places, tells, cwd=root)
     return root / "run"
 
 
 def test_two_processes__train_into_one_folder(folder: Path) -> None:
     assert len(pd.read_csv(folder / "history.csv")) == 2
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["cache", "run"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["cache", "run", "told"]
+
+
+def test_two_processes__agree_on_folder_split_threshold_and_figures(folder: Path) -> None:
+    first, second = (json.loads((folder.parent / "told" / f"{rank}_of_2.json").read_text()) for rank in (0, 1))
+    assert first["threshold"] is not None
+    assert first["split"] == second["split"]
+    assert first["threshold"] == second["threshold"]
+    assert Path(first["folder"]).resolve() == Path(second["folder"]).resolve() == folder.resolve()
+    measured = [name for name in first["figures"] if name.startswith(("val/", "test/"))]
+    assert {name: first["figures"][name] for name in measured} == {name: second["figures"][name] for name in measured}
 
 
 def test_two_processes__no_image_is_counted_twice(folder: Path) -> None:
@@ -101,7 +129,9 @@ def test_two_processes__frozen_blocks_train_by_the_pulmo_command(phantoms: Path,
 
 
 def _run(*arguments: str, cwd: Path) -> str:
-    alike = os.environ | {"OMP_NUM_THREADS": "1"}  # sums differ in the last digit with the number of threads
+    modules = os.pathsep.join([str(TRAIN.parent), os.environ.get("PYTHONPATH", "")])
+    # Sums differ in the last digit with the number of threads.
+    alike = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": modules}
     command = [sys.executable, TRAIN, *arguments]
     finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=alike)
     assert finished.returncode == 0, finished.stderr

@@ -71,6 +71,7 @@ def test_agree__the_first_process_says_when_and_with_what(tmp_path: Path) -> Non
     assert first.stdout.startswith("['resume=last', 'resume=RUN']")
 
 
+@pytest.mark.slow
 def test_agree__a_mistake_ends_all_and_is_told_by_one(tmp_path: Path) -> None:
     first, second = both([sys.executable, "-c", AGREE, "wrong"], tmp_path)
     assert (first.returncode, second.returncode) == (1, 1)

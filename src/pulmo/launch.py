@@ -71,7 +71,7 @@ def _main(config: DictConfig) -> float | None:
         from pulmo import run  # after composition: a misspelt option is told before Lightning is loaded
 
         quiet()
-        if config.choices["hydra/sweeper"] == "pulmo_optuna":
+        if config.choices["hydra/sweeper"] == "pulmo_optuna" and config.sweep.trial is None:
             raise ConfigError(f"sweep={config.choices.sweep} searches over many runs: add -m")
         given = list(HydraConfig.get().overrides.task)
         for line in overrides.overruled(given, CONF):

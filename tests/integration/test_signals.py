@@ -129,8 +129,8 @@ def test_signal__ends_two_processes_with_one_checkpoint_and_one_message(
 def test_ctrl_c__ends_the_whole_sweep(begin: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     process = begin("seed=0,1", "trainer.max_epochs=500", f"hydra.sweep.dir={sweep}", "-m")
-    _, err = ended(process, sweep / "0" / "history.csv", signal.SIGINT, group=True)
+    _, err = ended(process, sweep / "seed=0" / "history.csv", signal.SIGINT, group=True)
     assert process.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err
-    assert run_state.read(sweep / "0")["state"] is State.INTERRUPTED
+    assert run_state.read(sweep / "seed=0")["state"] is State.INTERRUPTED
     assert not (sweep / "1").exists()

@@ -133,4 +133,4 @@ def test_ctrl_c__ends_the_whole_sweep(begin: Callable[..., subprocess.Popen[str]
     assert process.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err
     assert run_state.read(sweep / "seed=0")["state"] is State.INTERRUPTED
-    assert not (sweep / "1").exists()
+    assert not (sweep / "seed=1").exists()

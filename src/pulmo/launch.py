@@ -84,8 +84,9 @@ def told(folder: Path) -> Iterator[None]:
     """Turn what the user can mend of a training in `folder` into a line or two and status 1."""
     try:
         yield
-    except Interrupted:
-        _remove_if_unused(folder)
+    except Interrupted as stop:
+        if not stop.told:  # else the user was shown the folder
+            _remove_if_unused(folder)
         raise
     except PulmoError as error:
         _remove_if_unused(folder)
@@ -172,7 +173,7 @@ def _leave(stop: Interrupted) -> NoReturn:
     if not is_first_process():
         stop.end_process(0)
     if not stop.told:
-        goes_on = "the same command with sweep.resume=true goes on" if "-m" in sys.argv else "nothing was begun"
+        goes_on = "the same command with sweep.resume=true goes on" if {*MULTIRUN} & {*sys.argv} else "nothing was begun"
         print(f"pulmo: interrupted by {stop.signal.name}; {goes_on}", file=sys.stderr)
     stop.end_process(128 + stop.signal)
 

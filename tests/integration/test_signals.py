@@ -109,7 +109,7 @@ def test_signal__while_images_are_prepared_leaves_nothing_half_written(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True], ids=["one", "group"])
-@pytest.mark.parametrize("shown", ["history.csv", "predictions_val.csv", ".lock"])
+@pytest.mark.parametrize("shown", ["history.csv", "predictions_val.csv", "config.yaml"])
 def test_signal__ends_two_processes_with_one_checkpoint_and_one_message(
     begin: Callable[..., subprocess.Popen[str]], tmp_path: Path, shown: str, group: bool
 ) -> None:
@@ -120,7 +120,7 @@ def test_signal__ends_two_processes_with_one_checkpoint_and_one_message(
     assert "Traceback" not in out + err
     assert (out + err).count("interrupted by SIGTERM") == 1
     assert out.splitlines()[-1] == str(tmp_path / "run")
-    saved = ["best.ckpt", "last.ckpt"] if shown != ".lock" else []
+    saved = ["best.ckpt", "last.ckpt"] if shown != "config.yaml" else []
     assert sorted(path.name for path in tmp_path.glob("run/checkpoints/*")) == saved
     assert gone(process.pid)
 

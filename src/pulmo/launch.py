@@ -173,7 +173,9 @@ def _leave(stop: Interrupted) -> NoReturn:
     if not is_first_process():
         stop.end_process(0)
     if not stop.told:
-        goes_on = "the same command with sweep.resume=true goes on" if {*MULTIRUN} & {*sys.argv} else "nothing was begun"
+        goes_on = (
+            "the same command with sweep.resume=true goes on" if {*MULTIRUN} & {*sys.argv} else "nothing was begun"
+        )
         print(f"pulmo: interrupted by {stop.signal.name}; {goes_on}", file=sys.stderr)
     stop.end_process(128 + stop.signal)
 

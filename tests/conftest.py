@@ -18,7 +18,7 @@ from omegaconf import DictConfig, open_dict
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 from pulmo import run
-from pulmo.launch import CONF
+from pulmo.composition import CONF
 from pulmo.phantom.folder import write_folder
 from pulmo.phantom.kermany import write_kermany
 from pulmo.phantom.padchest import write_padchest

@@ -34,6 +34,10 @@ class TrainingError(PulmoError):
     """Training went wrong in a way that would leave a useless checkpoint."""
 
 
+class RunError(PulmoError):
+    """A run's folder lacks what is asked of it, or is none."""
+
+
 class SweepError(PulmoError):
     """Some jobs of a sweep failed; each one's cause is in its folder."""
 

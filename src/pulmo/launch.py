@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pulmo import interruption, overrides, run_state
 from pulmo.agreement import agree, is_first_process
+from pulmo.composition import CONF, known
 from pulmo.config import explain
 from pulmo.errors import ConfigError, PulmoError
 from pulmo.interruption import Interrupted
@@ -30,9 +30,7 @@ from pulmo.run_state import State
 
 log = logging.getLogger(__name__)
 
-PACKAGED = Path(__file__).parent / "conf"
 GRACE = 3.0  # seconds in which the first process may tell the same mistake, and end the others
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"  # installed, or a checkout
 
 
 def launch() -> None:
@@ -54,7 +52,7 @@ def launch() -> None:
     except PulmoError as error:
         _end(str(error), error)
     except (HydraException, OmegaConfBaseException) as error:
-        _end(explain(error, *_known(sys.argv[1:])), error)
+        _end(explain(error, *known(sys.argv[1:])), error)
     except ValueError as error:
         if "Config group override" not in str(error):
             raise
@@ -190,36 +188,6 @@ def _end(message: str, error: Exception) -> NoReturn:
         message = message.strip().splitlines()[-1].partition(": ")[2]
     print(f"pulmo: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-def _known(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Dotted keys and groups of the configuration, as far as its group choices compose."""
-    groups = {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
-        for folder in CONF.iterdir()
-        if folder.is_dir()
-    }
-    choices = [
-        argument
-        for argument in arguments
-        for group, _, value in [argument.partition("=")]
-        if group in groups.keys() - {"launcher"} and set(value.strip("[]").split(",")) <= {*groups[group]}
-    ]
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", choices)
-    return list(_dotted(config, "")), groups
-
-
-def _dotted(node: DictConfig, path: str) -> list[str]:
-    keys = []
-    for key in map(str, node):
-        dotted = f"{path}.{key}" if path else key
-        keys.append(dotted)
-        raw = node._get_node(key)
-        if isinstance(raw, DictConfig) and not raw._is_interpolation() and not raw._is_none():
-            keys += _dotted(raw, dotted)
-    return keys
 
 
 def _remove_if_unused(folder: Path) -> None:

@@ -8,20 +8,17 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from pulmo import finders
 from pulmo.checkpoint import best_checkpoint
 from pulmo.environment import COMPOSED, described
-from pulmo.errors import ConfigError
+from pulmo.finished import opened
 from pulmo.launch import answered, quiet, told
 
-_ABSENT = object()
 MEASURED_TIME = ("seconds", "images_per_second")
 """Endings of figures that no two runs share."""
 
@@ -30,11 +27,11 @@ def rerun(run: Path, folder: Path, overrides: Sequence[str]) -> None:
     """Train and test as `run` did, in the new `folder`, then say which figures differ.
 
     `overrides` change plain values, such as `data.root` on another machine; groups were chosen by the run. Raises
-    `ConfigError` where the folder lacks what a rerun needs.
+    `RunError` where the folder lacks what a rerun needs.
     """
     from pulmo.run import train
 
-    config = recorded(run, folder, overrides)
+    config = opened(run).recorded(folder, overrides)
     for line in differences_of_environment(run):
         logging.getLogger(__name__).warning("%s: digits may differ", line)
     stored = run / "overrides.yaml"
@@ -45,30 +42,6 @@ def rerun(run: Path, folder: Path, overrides: Sequence[str]) -> None:
     train(config, folder, [*before, *overrides])
     print(comparison(run, folder))
     print(folder, flush=True)
-
-
-def recorded(run: Path, folder: Path, overrides: Sequence[str]) -> DictConfig:
-    """The run's configuration with `folder` in place of its own, and its split by the table that it wrote.
-
-    Raises `ConfigError` where there is no configuration, or an override names no key of it.
-    """
-    path = run / COMPOSED
-    if not path.is_file() or not (run / "split.csv").is_file():
-        raise ConfigError(f"{run} has no {COMPOSED} and split.csv: give the folder of a run that began to train")
-    config: Any = OmegaConf.load(path)
-    config.run_dir, config.resume, config.trained_in = str(folder), None, None
-    config.data.split, config.data.folds, config.data.fold = str(run / "split.csv"), None, None
-    config.find.lr = config.find.batch_size = False  # what was found is in the configuration
-    config.sweep.trial = None  # its search is over
-    for override in overrides:
-        key, given, value = override.partition("=")
-        if not given or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
-            raise ConfigError(f"{override}: {path} has no such key; a rerun takes values, such as data.root=FOLDER")
-        try:
-            OmegaConf.update(config, key, yaml.safe_load(value))
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"{override}: {error}") from error
-    return DictConfig(config)
 
 
 def differences_of_environment(run: Path) -> list[str]:

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from pulmo import config as configuration
 from pulmo import execution, run
+from pulmo.composition import CONF
 from pulmo.errors import ConfigError
-from pulmo.launch import CONF
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.detection import PARTS, DetectionTask

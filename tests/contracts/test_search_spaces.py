@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from pulmo import config as configuration
 from pulmo import execution
-from pulmo.launch import CONF
+from pulmo.composition import CONF
 from pulmo.search.space import parse_space
 
 MODELS = {

@@ -111,7 +111,7 @@ def test_killed_process__ends_the_run_with_one_message(
     with (tmp_path / "said").open("w") as stream:
         started = subprocess.Popen(command, cwd=tmp_path, env=QUIET, stdout=stream, stderr=stream)
         until = time.monotonic() + 100
-        while not (run / "history.csv").exists() and time.monotonic() < until and started.poll() is None:
+        while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < until and started.poll() is None:
             time.sleep(0.1)
         os.kill(_process(run, rank, started.pid if start == BY_US else 0), signal.SIGKILL)
         status = started.wait(60)

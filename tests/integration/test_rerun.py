@@ -8,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from pulmo import environment, run
-from pulmo.errors import ConfigError
-from pulmo.launch import CONF
-from pulmo.rerun import comparison, differences_of_environment, main, recorded, rerun
+from pulmo.composition import CONF
+from pulmo.errors import RunError
+from pulmo.finished import opened
+from pulmo.rerun import comparison, differences_of_environment, main, rerun
 from tests.conftest import SMALL, compose_in
 
 QUICK = ["trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv"]
@@ -53,8 +54,8 @@ def test_rerun__a_changed_value_is_taken_and_what_differs_is_told(
 
 @pytest.mark.parametrize("override", ["model.optimizer.lrr=1", "model.optimizer", "optimizers=sgd"])
 def test_recorded__an_override_must_name_a_value(earlier: Path, tmp_path: Path, override: str) -> None:
-    with pytest.raises(ConfigError, match="no such key"):
-        recorded(earlier, tmp_path / "again", [override])
+    with pytest.raises(RunError, match="no such key"):
+        opened(earlier).recorded(tmp_path / "again", [override])
 
 
 def test_recorded__a_trial_of_a_search_reports_to_no_study(earlier: Path, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_recorded__a_trial_of_a_search_reports_to_no_study(earlier: Path, tmp_pa
     config = OmegaConf.load(trial / "composed.yaml")
     config.sweep.trial = {"study": "s", "number": 3}
     OmegaConf.save(config, trial / "composed.yaml")
-    assert recorded(trial, tmp_path / "again", []).sweep.trial is None
+    assert opened(trial).recorded(tmp_path / "again", []).sweep.trial is None
 
 
 @pytest.mark.parametrize("logger", sorted(file.stem for file in (CONF / "logger").glob("*.yaml")))
@@ -72,8 +73,8 @@ def test_composed__stands_without_hydra(tmp_path: Path, logger: str) -> None:
 
 
 def test_recorded__a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no composed\.yaml and split\.csv"):
-        recorded(tmp_path, tmp_path / "again", [])
+    with pytest.raises(RunError, match=r"is no run's folder"):
+        opened(tmp_path).recorded(tmp_path / "again", [])
 
 
 def test_differences_of_environment__names_what_changed(earlier: Path, tmp_path: Path) -> None:

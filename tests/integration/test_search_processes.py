@@ -11,7 +11,7 @@ import pytest
 
 from pulmo import run_state
 from pulmo.run_state import State
-from tests.conftest import SMALL
+from tests.conftest import SMALL, command_line
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 pytestmark = pytest.mark.slow
@@ -58,9 +58,8 @@ def test_two_ranks__are_pruned_together(command: list[str], tmp_path: Path) -> N
     study.ask()
     pruner = ["hydra/sweeper/pruner=none", "hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner"]
     trial = ["sweep.trial={study:optuna_classification,number:0}", f"run_dir={folder / 'trial_000'}"]
-    ended = subprocess.run(
-        [*command, *trial, *pruner, "+hydra.sweeper.pruner.lower=1.1", "strategy=ddp_cpu"], cwd=tmp_path, timeout=300
-    )
+    asked = command_line(*command[2:], *trial, *pruner, "+hydra.sweeper.pruner.lower=1.1", "strategy=ddp_cpu")
+    ended = subprocess.run([*command[:2], *asked], cwd=tmp_path, timeout=300, check=False)
     assert ended.returncode == 0
     assert run_state.read(folder / "trial_000")["state"] is State.PRUNED
     assert list(study.get_trials()[0].intermediate_values) == [0]

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo import overrides
+from pulmo.composition import CONF
 from pulmo.errors import ConfigError
-from pulmo.launch import CONF
 
 LINE = [
     "experiment=rsna_unet",

@@ -35,7 +35,7 @@ class RunRecord(Callback):
         if stage != "fit" or not trainer.is_global_zero:
             return
         datamodule = cast(Any, trainer).datamodule
-        datamodule.table[SPLIT_COLUMNS].to_csv(self.folder / "split.csv", index=False)
+        _write(datamodule.table[SPLIT_COLUMNS], self.folder / "split.csv")  # a resumed run's processes read it just now
         for name, found in (("skipped", datamodule.skipped), ("identical_across_splits", datamodule.identical)):
             if found is not None and len(found):
                 found.to_csv(self.folder / f"{name}.csv", index=False)
@@ -67,5 +67,10 @@ class RunRecord(Callback):
         if path.exists():
             before = pd.read_csv(path)
             row = pd.concat([before[before["epoch"] < trainer.current_epoch], row])
-        row.to_csv(part := path.with_suffix(".part"), index=False)
-        part.replace(path)  # others read it while the run goes on
+        _write(row, path)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Put the whole table in the place of an earlier one at once: other processes read it while the run goes on."""
+    table.to_csv(part := path.with_suffix(".part"), index=False)
+    part.replace(path)

@@ -1,34 +1,16 @@
-"""The `pulmo` command."""
+"""Before and during the training: train, rerun, sweep; and where data comes from."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pulmo.errors import PulmoError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Experiments on pneumonia in chest radiographs.",
-)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what the user can mend into one line and status 1."""
-    try:
-        yield
-    except PulmoError as error:
-        print(f"pulmo: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings=TAKES_OVERRIDES,
     epilog="Examples: pulmo train model=resnet50 data=rsna data.root=/data/rsna · pulmo train resume=last · "
     "pulmo train -m model=resnet18,vgg16 seed=0,1,2 · pulmo train --cfg job (shows the whole configuration)",
 )
@@ -37,22 +19,25 @@ def train(context: typer.Context) -> None:
     from pulmo.launch import launch
 
     # Hydra reads the command line; torchrun and srun would start this file in each process.
-    sys.argv = [str(Path(__file__).parent / "entry" / "train.py"), *context.args]
+    sys.argv = [str(Path(__file__).parents[1] / "entry" / "train.py"), *context.args]
     launch()
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings=TAKES_OVERRIDES,
     epilog="Examples: pulmo rerun outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
     "· pulmo rerun RUN data.root=/data/rsna",
 )
-def rerun(context: typer.Context, run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+def rerun(context: typer.Context, run: Annotated[str, typer.Argument(help=RUN_HELP)]) -> None:
     """Train and test again as RUN did, from its folder alone, and compare; further arguments are values to change."""
+    from pulmo.finished import opened
     from pulmo.rerun import main, new_folder
 
+    with told():
+        earlier = opened(run).folder
     given = [argument for argument in context.args if argument.startswith("run_dir=")]
-    folder = Path(given[-1].partition("=")[2]) if given else new_folder(run)
-    main(run, folder, [argument for argument in context.args if argument not in given])
+    folder = Path(given[-1].partition("=")[2]) if given else new_folder(earlier)
+    main(earlier, folder, [argument for argument in context.args if argument not in given])
 
 
 @app.command()
@@ -63,7 +48,7 @@ def sweep(
     """Tell how far the jobs of a sweep have come, and what they have found."""
     from pulmo.multirun import table
 
-    with _told():
+    with told():
         place = folder or table.newest_sweep()
         if watch:
             table.watch(place)
@@ -79,7 +64,7 @@ def sample(
     """Draw phantom radiographs in the layouts of RSNA, Kermany and PadChest, where FOLDER has none yet."""
     from pulmo.phantom.sample import write_all
 
-    with _told():
+    with told():
         written = write_all(folder)
     for path in written:
         print(f"drawn: {path}")
@@ -92,9 +77,5 @@ def download(name: Annotated[str, typer.Argument(help="kermany or rsna")]) -> No
     """Fetch a data set from Kaggle; prints the data.root to train with."""
     from pulmo.data.download import download as fetch
 
-    with _told():
+    with told():
         print(f"data.root={fetch(name)}")
-
-
-if __name__ == "__main__":
-    app()

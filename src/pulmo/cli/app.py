@@ -1,0 +1,33 @@
+"""The `pulmo` command: its one Typer app, and how mistakes are told."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from pulmo.errors import PulmoError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Experiments on pneumonia in chest radiographs.",
+)
+
+TAKES_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Context of a command whose further arguments are overrides, such as data.root=FOLDER."""
+
+RUN_HELP = "The folder of a run, its checkpoint, or last: the newest under outputs/."
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what the user can mend into one line and status 1."""
+    try:
+        yield
+    except PulmoError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"pulmo: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error

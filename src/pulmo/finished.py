@@ -1,0 +1,181 @@
+"""A finished run, opened from its folder alone: what every later command needs, and what to say where a part lacks."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pulmo import run_state
+from pulmo.checkpoint import best_checkpoint
+from pulmo.environment import COMPOSED
+from pulmo.errors import RunError
+from pulmo.run_state import State
+from pulmo.tasks.base import Task
+from pulmo.transforms.preprocess import Preprocess
+from pulmo.types import Split
+
+OUTPUTS = Path("outputs")
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's folder. Each part is read when asked for; `RunError` says which one the folder lacks, and why.
+
+    Paths in its configuration may be those of another machine; nothing here but `task` depends on them.
+    """
+
+    folder: Path
+    checkpoint: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's last two parts: what was run, and when."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The resolved configuration."""
+        return _loaded(self._part("config.yaml"))
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """The figures of metrics.json; null is None."""
+        figures: dict[str, float | None] = json.loads(self._part("metrics.json").read_text())
+        return figures
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """The overrides that the run was begun with; empty where the folder does not know."""
+        path = self.folder / "overrides.yaml"
+        return list(yaml.safe_load(path.read_text()) or []) if path.is_file() else []
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The machine and packages that it ran on; empty where the folder does not know."""
+        path = self.folder / "environment.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """Who was in which split: `image_id, patient_id, split, label, path`, ids as text."""
+        return pd.read_csv(self._part("split.csv"), dtype={"image_id": str, "patient_id": str, "path": str})
+
+    def predictions(self, split: Split) -> pd.DataFrame:
+        """One row an image: `image_id, patient_id, label, score, prediction`, further columns; ids as text."""
+        path = self._part(f"predictions_{split}.csv")
+        return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
+
+    @cached_property
+    def state(self) -> State | None:
+        """What has become of it; None for a folder older than state.json."""
+        return run_state.read(self.folder).get("state")
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What the checkpoint says of itself: `task`, `preprocess` and `class_names` as plain values."""
+        return dict(torch.load(self._best(), map_location="cpu", weights_only=True, mmap=True)["pulmo"]["origin"])
+
+    @cached_property
+    def task(self) -> Task:
+        """The best checkpoint's task, on the CPU, ready to predict; no pickled code is run."""
+        return Task.load_from_checkpoint(self._best())
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names by label, the normal class first."""
+        return list(self.origin["class_names"])
+
+    def preprocess(self, **changes: Any) -> Preprocess:
+        """How its images were prepared; `changes` are fields of `Preprocess`, such as another source of masks."""
+        made: Preprocess = instantiate({**self.origin["preprocess"], **changes})
+        return made
+
+    def recorded(self, folder: Path, overrides: Sequence[str]) -> DictConfig:
+        """The configuration with its references, in the new `folder`, and its split by the table that it wrote.
+
+        `overrides` change plain values, such as `data.root` on another machine; groups were chosen by the run. Raises
+        `RunError` where there is no configuration, or an override names no key of it.
+        """
+        path, split = self._part(COMPOSED), self._part("split.csv")
+        config: Any = _loaded(path)
+        config.run_dir, config.resume, config.trained_in = str(folder), None, None
+        config.data.split, config.data.folds, config.data.fold = str(split), None, None
+        config.find.lr = config.find.batch_size = False  # what was found is in the configuration
+        config.sweep.trial = None  # its search is over
+        for override in overrides:
+            key, given, value = override.partition("=")
+            if not given or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
+                raise RunError(f"{override}: {path} has no such key; give values, such as data.root=FOLDER")
+            try:
+                OmegaConf.update(config, key, yaml.safe_load(value))
+            except (yaml.YAMLError, OmegaConfBaseException) as error:
+                raise RunError(f"{override}: {error}") from error
+        return DictConfig(config)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder has a file or folder of this name."""
+        return (self.folder / name).exists()
+
+    def _best(self) -> Path:
+        path = self.checkpoint or best_checkpoint(self.folder)
+        if path is None:
+            raise RunError(f"{self.folder} has no checkpoints/best.ckpt: {self._why()}")
+        return path
+
+    def _part(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise RunError(f"{self.folder} has no {name}: {self._why()}")
+        return path
+
+    def _why(self) -> str:
+        """Why a part may be missing, and what mends it."""
+        state = self.state
+        if state is State.RUNNING:
+            return "the run is still going on"
+        if state in (State.FAILED, State.INTERRUPTED, State.CUT_OFF):
+            return f"the run is {state}; `pulmo train resume={self.folder}` goes on with it"
+        return "give the folder of a run that was trained and tested"
+
+
+def opened(given: str | Path) -> FinishedRun:
+    """The run that `given` names: a run's folder, a checkpoint, or "last", the newest under outputs/.
+
+    Raises `RunError` where there is none.
+    """
+    if str(given) == "last":
+        return FinishedRun(newest())
+    path = Path(given).expanduser()
+    if path.suffix == ".ckpt" and path.is_file():
+        inside = path.parent.name == "checkpoints"
+        return FinishedRun(path.parents[1] if inside else path.parent, path)
+    if not path.is_dir():
+        raise RunError(f"no run {given}: give the folder of a run, a checkpoint, or last")
+    if not any((path / name).exists() for name in ("config.yaml", "checkpoints", "metrics.json")):
+        raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json")
+    return FinishedRun(path)
+
+
+def newest() -> Path:
+    """The newest run under outputs/ that has a checkpoint, jobs of sweeps among them; raises `RunError` if none."""
+    found = [*OUTPUTS.glob("*/*/checkpoints/best.ckpt"), *OUTPUTS.glob("multirun/*/*/checkpoints/best.ckpt")]
+    if not found:
+        raise RunError(f"no run with a checkpoint in {OUTPUTS.resolve()}: give its folder")
+    return max(found, key=lambda path: path.stat().st_mtime).parents[1]
+
+
+def _loaded(path: Path) -> DictConfig:
+    try:
+        return DictConfig(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

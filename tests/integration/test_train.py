@@ -196,7 +196,7 @@ def test_compile__gives_the_same_figures_and_a_checkpoint_that_fits_elsewhere(tr
     compiled = train(TWO_EPOCHS, "augment=none", "strategy.compile=true", name="compiled")
     figures, others = figures_of(plain), figures_of(compiled)
     assert others["val/loss"] == pytest.approx(figures["val/loss"], abs=0.02)  # its dropout draws other numbers
-    assert others["test/auroc"] == pytest.approx(figures["test/auroc"], abs=0.05)
+    assert others["test/loss"] == pytest.approx(figures["test/loss"], abs=0.02)
     weights = Task.load_from_checkpoint(compiled / "checkpoints" / "best.ckpt").net.state_dict()
     assert weights.keys() == Task.load_from_checkpoint(plain / "checkpoints" / "best.ckpt").net.state_dict().keys()
 

@@ -164,10 +164,10 @@ def key(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
-def with_header(table: pd.DataFrame, store: Cache) -> pd.DataFrame:
-    """Add what the files' headers say of the patient, where the data set's lists say nothing."""
+def with_header(table: pd.DataFrame, notes: Mapping[int, Mapping[str, str]]) -> pd.DataFrame:
+    """Add what the files' headers say of the patient, by `row_in_store`, where the data set's lists say nothing."""
     for name in ("sex", "age", "view"):
-        said = table["row_in_store"].map(lambda row, name=name: store.notes.get(row, {}).get(name, ""))
+        said = table["row_in_store"].map(lambda row, name=name: notes.get(row, {}).get(name, ""))
         if said.any() and not (name in table and table[name].any()):
             table = table.assign(**{name: said})
     return table

@@ -17,7 +17,7 @@ from pytorch_lightning import LightningDataModule
 from pulmo.data import cache, left_out, splits
 from pulmo.data.collate import collate
 from pulmo.data.dataset import BoxShape, Draw, EveryImageOnce, RadiographDataset, TrainOrder
-from pulmo.data.lists import MaskSource, masks_for, no_boxes
+from pulmo.data.lists import MaskSource, check_folder, masks_for, no_boxes
 from pulmo.data.loaders import Loader, Loaders, Residence, cores
 from pulmo.data.preparing import OnTheFly, Recipe, Store
 from pulmo.errors import ConfigError, DataError
@@ -74,6 +74,8 @@ class ChestDataModule(LightningDataModule, ABC):
         self.needs: frozenset[Target] = frozenset({"label"})
         self.mask_source: MaskSource | None = None  # instead of the data set's own masks
         self.skipped = left_out.nothing()
+        self.keep_absent = False  # listed images without a file stay in the table: for looking at the lists alone
+        self.tally: dict[str, int] = {}  # how many the lists name, and how many of them each choice leaves
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
         self.prepare_seconds = 0.0  # from the folder to data sets: index, split, cache
@@ -121,18 +123,14 @@ class ChestDataModule(LightningDataModule, ABC):
         lacking = self.needs - self.gives
         if lacking:
             mask = "data.target, " if any(target.endswith("_mask") for target in lacking) else ""
-            raise ConfigError(
-                f"{type(self).__name__} gives {_listed(self.gives)}; the model needs {_listed(self.needs)}: "
-                f"choose another {mask}data= or model="
-            )
+            given, needed = (", ".join(sorted(targets)) for targets in (self.gives, self.needs))
+            said = f"{type(self).__name__} gives {given}; the model needs {needed}"
+            raise ConfigError(f"{said}: choose another {mask}data= or model=")
         if "lung_mask" in self.needs and self.preprocess.needs_mask:
             raise ConfigError("the model is to draw the lungs, so it must not be shown them: choose preprocess=plain")
-        for name, folder in (("data.root", self.root), ("data.masks", self.masks)):
-            if folder is not None and Path(folder).expanduser().is_file():
-                raise DataError(f"{name}={folder} is a file: give the folder that it lies in")
-            if folder is not None and not Path(folder).expanduser().is_dir():
-                sample = ", or draw a sample with `pulmo sample`" if name == "data.root" else ""
-                raise DataError(f"no folder {folder}: give {name}=FOLDER{sample}")
+        check_folder("data.root", self.root, ", or draw a sample with `pulmo sample`")
+        if self.masks is not None:
+            check_folder("data.masks", self.masks)
 
     # Lightning's hooks
 
@@ -154,7 +152,7 @@ class ChestDataModule(LightningDataModule, ABC):
         table = self._split(self.select(images))
         store = self._store(images)
         if isinstance(store, cache.Cache):
-            table = cache.with_header(table, store)
+            table = cache.with_header(table, store.notes)
             table, failed = left_out.without_failures(table, store.failures, self.on_error)
             self.skipped = pd.concat([self.skipped, failed])
             self.identical = splits.identical_across(table, store.digest[table["row_in_store"].to_numpy()])
@@ -231,6 +229,7 @@ class ChestDataModule(LightningDataModule, ABC):
             table = self.index()
             if "label" in self.needs:
                 table = table[table["label"] >= 0]
+                self.tally["with a label"] = len(table)
             if table.empty:
                 raise DataError(f"no image with a label in {self.root}")
             repeated = table.loc[table["image_id"].duplicated(), "image_id"]
@@ -244,7 +243,11 @@ class ChestDataModule(LightningDataModule, ABC):
             self._indexed = table.assign(row_in_store=np.arange(len(table)))
         return self._indexed
 
-    def _split(self, table: pd.DataFrame) -> pd.DataFrame:
+    def listed(self) -> pd.DataFrame:
+        """What `setup` would make of the lists: all images with their split, leaks and all; no image is read."""
+        return self._split(self.select(self._images()), checked=False)
+
+    def _split(self, table: pd.DataFrame, checked: bool = True) -> pd.DataFrame:
         split = splits.assign(
             table,
             split=self.split,
@@ -253,8 +256,11 @@ class ChestDataModule(LightningDataModule, ABC):
             folds=self.folds,
             fold=self.fold,
             seed=self.split_seed,
+            checked=checked,
         )
-        return table.assign(split=split)[split != ""].reset_index(drop=True)
+        table = table.assign(split=split)[split != ""].reset_index(drop=True)
+        self.tally["in a split"] = len(table)
+        return table
 
     def _store(self, table: pd.DataFrame) -> Store:
         recipe = Recipe(table[list(TABLE_COLUMNS)], self.preprocess, "lung_mask" in self.needs)
@@ -292,7 +298,3 @@ class ChestDataModule(LightningDataModule, ABC):
 
     def _place(self) -> dict[str, int]:
         return {} if self.trainer is None else {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
-
-
-def _listed(targets: frozenset[Target]) -> str:
-    return ", ".join(sorted(targets))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.data.lists import images_below, masks_for, no_boxes, read_list
+from pulmo.data.lists import images_below, masks_for, no_boxes, one_row_each, read_list
 from pulmo.errors import ConfigError, DataError
 from pulmo.types import Target
 
@@ -81,6 +81,11 @@ class Folder(ChestDataModule):
     def _listed(self, root: Path) -> pd.DataFrame:
         path = root / Path(str(self.csv)).expanduser()  # an absolute csv stays what it is
         frame = read_list(path, ["path", "label"])
+        self.tally[f"rows of {path.name}"] = len(frame)
+        frame = frame[[name for name in ("path", "label", "patient", "split", "mask") if name in frame]]
+        frame = one_row_each(frame, "path", path)
+        if frame.empty:
+            raise DataError(f"{path} has a header and no image")
         for column in ("patient", "split", "mask"):
             frame[column] = frame.get(column, "")
         unknown = sorted(set(frame["split"].str.lower()) - {*SPLIT_NAMES, ""})

@@ -1,10 +1,12 @@
 """What lies in a data-set folder: its files and its csv lists, as found in the wild."""
 
 import csv
+import logging
 import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,9 @@ import pandas as pd
 
 from pulmo.errors import DataError
 
+log = logging.getLogger(__name__)
+
+UTF16_MARKS = ("ÿþ", "þÿ")  # its byte-order marks, as Latin-1
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 
 
@@ -20,6 +25,15 @@ class MaskSource(Protocol):
 
     def masks_of(self, table: pd.DataFrame) -> list[str]:
         """Paths of masks, in the order of the rows."""
+
+
+def check_folder(key: str, folder: str, otherwise: str = "") -> None:
+    """Raise `DataError` where `folder`, given as `key`, is none; `otherwise` is what else one could do."""
+    path = Path(folder).expanduser()
+    if path.is_file():
+        raise DataError(f"{key}={folder} is a file: give the folder that it lies in")
+    if not path.is_dir():
+        raise DataError(f"no folder {folder}: give {key}=FOLDER{otherwise}")
 
 
 def images_below(folder: Path, without: str | None = None) -> list[Path]:
@@ -77,36 +91,90 @@ def masks_for(images: Sequence[str], root: Path, folder: str | None) -> list[str
     return found
 
 
+def with_files(table: pd.DataFrame, source: Path, root: Path, *, keep: bool) -> pd.DataFrame:
+    """Leave out, with a warning, rows whose `path` is missing; with `keep` they stay, their path "".
+
+    Raises `DataError` where the list `source` has no row, or none of its images is below `root`.
+    """
+    if table.empty:
+        raise DataError(f"{source} has a header and no image")
+    absent = table["path"].isna()
+    if keep:
+        return table.assign(path=table["path"].fillna(""))
+    if absent.all():
+        raise DataError(f"none of the {len(table)} images of {source.name} is in {root}")
+    if absent.any():
+        log.warning("%s: %d of %d listed images are not in %s", source.name, int(absent.sum()), len(table), root)
+    return table[~absent].reset_index(drop=True)
+
+
 def no_boxes(count: int) -> list[Any]:
     """The `boxes` column of a data set without boxes."""
     return [[] for _ in range(count)]
 
 
 def read_list(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a csv as text, empty cells as "", whatever its separator (, ; tab) or encoding.
+    """Read a csv as text, empty cells as "", whatever its separator (, ; tab) or encoding (UTF-8, UTF-16, Latin-1).
 
     Raises `DataError` if it is absent, empty, or lacks one of `columns`.
     """
     if not path.is_file():
         raise DataError(f"no file {path}")
-    for encoding in ("utf-8-sig", "latin-1"):  # the second takes any bytes
-        try:
-            head = pd.read_csv(path, sep="\0", nrows=0, encoding=encoding, engine="python", quoting=csv.QUOTE_NONE)
-            separator = max(",;\t", key=str(head.columns[0]).count)
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                encoding=encoding,
-                index_col=False,  # rows that end in a separator would shift by one column
-            )
-            break
-        except UnicodeDecodeError:
-            continue
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # pandas' own are ValueErrors
-            raise DataError(f"{path} is no csv: {str(error).strip()}") from error
+    try:
+        frame = _rows(path)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # pandas' own are ValueErrors
+        raise DataError(f"{path} is no csv: {str(error).strip()}") from error
+    frame.columns = frame.columns.str.strip()
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
     return frame
+
+
+def one_row_each(rows: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
+    """Give each value of the column `key` one row, with a warning for rows of `path` that stand there twice.
+
+    Raises `DataError` where the key is empty, or two rows of one key contradict each other.
+    """
+    nameless = int((rows[key] == "").sum())
+    if nameless:
+        raise DataError(f"{path}: {nameless} of {len(rows)} rows have no {key}")
+    distinct = rows.drop_duplicates()
+    if len(distinct) < len(rows):
+        log.warning("%s: %d rows stand there twice; each counts once", path.name, len(rows) - len(distinct))
+    again = distinct.loc[distinct[key].duplicated(), key]
+    if len(again):
+        said = distinct[distinct[key] == again.iloc[0]].drop(columns=key)
+        column = next(name for name in said.columns if said[name].nunique() > 1)
+        values = " and ".join(map(repr, said[column].unique()[:2]))
+        raise DataError(
+            f"{path} contradicts itself about {len(again)} of its {key}, such as {again.iloc[0]}: {column} is {values}"
+        )
+    return distinct
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    head = pd.read_csv(path, sep="\0", nrows=0, encoding="latin-1", engine="python", quoting=csv.QUOTE_NONE)
+    names = [str(name) for name in head.columns]
+    read = partial(
+        pd.read_csv,
+        path,
+        sep=max(",;\t", key="".join(names).count),
+        dtype=str,
+        keep_default_na=False,
+        index_col=False,  # rows that end in a separator would shift by one column
+        skipinitialspace=True,
+    )
+    if len(names) > 1 or names[0].startswith(UTF16_MARKS):
+        return read(encoding=_utf16(names))
+    try:
+        return read(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return read(encoding="latin-1")  # takes any bytes
+
+
+def _utf16(names: Sequence[str]) -> str:
+    """Which UTF-16 a header is written in, such as Excel's "Unicode text", from its parts between the zero bytes."""
+    if names[0].startswith(UTF16_MARKS):
+        return "utf-16"
+    return "utf-16-be" if names[0].startswith("Unnamed") else "utf-16-le"

@@ -13,13 +13,14 @@ from typing_extensions import TypedDict  # pydantic checks configs by it, and wa
 
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.data.folder import SPLIT_NAMES
-from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes, one_row_each, read_list, with_files
 from pulmo.errors import ConfigError, DataError
 from pulmo.types import Target
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("ImageID", "PatientID", "Projection", "MethodLabel", "Labels")
+MORE = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM")  # where the list has them
 # Of such an image the report says nothing about health: not fit for reading, or "as before".
 UNINFORMATIVE = frozenset({"exclude", "suboptimal study", "unchanged"})
 
@@ -71,10 +72,15 @@ class PadChest(ChestDataModule):
         path = self._csv(root)
         if path is None:
             return self._simple(root)
-        frame = read_list(path, COLUMNS).drop_duplicates("ImageID")
+        frame = read_list(path, COLUMNS)
+        self.tally[f"rows of {path.name}"] = len(frame)
+        frame = one_row_each(frame[[name for name in (*COLUMNS, *MORE) if name in frame]], "ImageID", path)
+        self.tally["images listed"] = len(frame)
         frame = frame[frame["Projection"].isin(self.views)]
+        self.tally[f"of these {', '.join(self.views)}"] = len(frame)
         if self.labels_by == "physician":
             frame = frame[frame["MethodLabel"] == "Physician"]
+            self.tally["of these labelled by physicians"] = len(frame)
         files = by_stem(images_below(root, without=self.masks))
         stems = frame["ImageID"].map(lambda name: os.path.splitext(name)[0])
         label_by_text = {text: label_of(findings(text), self.labels) for text in frame["Labels"].unique()}
@@ -94,12 +100,11 @@ class PadChest(ChestDataModule):
                 "findings": frame["Labels"],
             }
         )
-        absent = table["path"].isna()
-        if absent.all():
-            raise DataError(f"none of the {len(table)} frontal images of {path.name} is below {root}")
-        if absent.any():
-            log.warning("PadChest: %d of %d listed images are not below %s", int(absent.sum()), len(table), root)
-        table = table[~absent].reset_index(drop=True)
+        nameless = table["patient_id"] == ""
+        if nameless.any():
+            log.warning("PadChest: %d images have no PatientID: each counts as a patient", int(nameless.sum()))
+            table["patient_id"] = table["patient_id"].where(~nameless, table["image_id"])
+        table = with_files(table, path, root, keep=self.keep_absent)
         return table.assign(mask=masks_for(table["path"].tolist(), root, self.masks))
 
     def _csv(self, root: Path) -> Path | None:

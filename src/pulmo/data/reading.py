@@ -49,13 +49,23 @@ def read_grey(path: str | Path, side: int | None = None) -> Reading:
 
     Raises `UnreadableImageError`, with the cause, for anything that gives no single grey image.
     """
-    path = Path(path)
+    return grey_of(content_of(path), path, side)
+
+
+def content_of(path: str | Path) -> bytes:
+    """The bytes of an image file; raises `UnreadableImageError` where there are none."""
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise UnreadableImageError(str(path), error.strerror or str(error)) from error
     if not data:
         raise UnreadableImageError(str(path), "the file is empty")
+    return data
+
+
+def grey_of(data: bytes, path: str | Path, side: int | None = None) -> Reading:
+    """What `read_grey` gives of a file's bytes; `path` is named in errors, and its suffix tells bare DICOM."""
+    path = Path(path)
     if data[128:132] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}:
         reading = _read_plain_dicom(data, side) or _read_dicom(data, path)
     else:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.data.dataset import BoxShape
-from pulmo.data.lists import by_stem, images_below, masks_for, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, one_row_each, read_list, with_files
 from pulmo.errors import DataError
 from pulmo.types import Target
 
@@ -56,7 +56,10 @@ class RSNA(ChestDataModule):
     def index(self) -> pd.DataFrame:
         """One row an image of `stage_2_train_labels.csv`, which itself has one a box."""
         root = Path(self.root).expanduser()
-        rows = read_list(root / "stage_2_train_labels.csv", ["patientId", *NUMBERS])
+        source = root / "stage_2_train_labels.csv"
+        rows = read_list(source, ["patientId", *NUMBERS])[["patientId", *NUMBERS]]
+        self.tally[f"rows of {source.name}"] = len(rows)
+        rows = _distinct(rows, source)
         files = by_stem(images_below(_folder(root, "stage_2_train_images"), without=self.masks))
         rows[NUMBERS] = _numbers(rows, root)
         opacity = rows.groupby("patientId", sort=False)["Target"].max() > 0
@@ -66,21 +69,17 @@ class RSNA(ChestDataModule):
         frame["class"] = frame["image_id"].map(self._detailed(root))
         frame["label"] = self._label(frame, root)
         frame["path"] = frame["image_id"].map(files)
-        absent = frame["path"].isna()
-        if absent.all():
-            raise DataError(f"none of the {len(frame)} images of stage_2_train_labels.csv is in {root}")
-        if absent.any():
-            log.warning("RSNA: %d of %d listed images are not in %s", int(absent.sum()), len(frame), root)
+        self.tally["images listed"] = len(frame)
+        frame = with_files(frame, source, root, keep=self.keep_absent)
         patients = self._patients(root)
-        nameless = [image_id for image_id in frame["image_id"] if image_id not in patients]
+        nameless = [image_id for image_id in frame["image_id"] if not patients.get(image_id)]
         if nameless:
             log.warning(
                 "RSNA: %d of %d images have no patient mapping (data.patients=FILE): each counts as a patient, "
                 "so two images of one patient may cross splits",
                 *(len(nameless), len(frame)),
             )
-        frame["patient_id"] = [patients.get(image_id, image_id) for image_id in frame["image_id"]]
-        frame = frame[~absent].reset_index(drop=True)
+        frame["patient_id"] = [patients.get(image_id) or image_id for image_id in frame["image_id"]]
         frame = frame.assign(split="", view="", mask=masks_for(frame["path"].tolist(), root, self.masks))
         columns = ["image_id", "patient_id", "path", "split", "label", "boxes", "mask", "view", "class"]
         return frame[columns]
@@ -104,7 +103,8 @@ class RSNA(ChestDataModule):
             if self.labels == "three_class" or self.negatives != "all":
                 raise DataError(f"no file {path}: data.labels=three_class and data.negatives need it")
             return {}
-        frame = read_list(path, ["patientId", "class"]).drop_duplicates("patientId")
+        frame = read_list(path, ["patientId", "class"])[["patientId", "class"]].drop_duplicates()  # one a box
+        frame = one_row_each(frame, "patientId", path)
         return dict(zip(frame["patientId"], frame["class"], strict=True))
 
     def _label(self, frame: pd.DataFrame, root: Path) -> pd.Series:
@@ -128,12 +128,21 @@ class RSNA(ChestDataModule):
                 return {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path} is no mapping with subset_img_id and img_id ({error!r})") from error
-        frame = read_list(path, ["patientId", "nih_patient"])
+        frame = one_row_each(read_list(path, ["patientId", "nih_patient"])[["patientId", "nih_patient"]], "patientId", path)
         return dict(zip(frame["patientId"], frame["nih_patient"], strict=True))
 
 
 def _folder(root: Path, name: str) -> Path:
     return root / name if (root / name).is_dir() else root
+
+
+def _distinct(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """Without boxes that stand there twice; raises `DataError` for an image that both has opacity and has none."""
+    distinct = rows.drop_duplicates()
+    if len(distinct) < len(rows):
+        log.warning("%s: %d rows stand there twice; each counts once", source.name, len(rows) - len(distinct))
+    one_row_each(distinct[["patientId", "Target"]].drop_duplicates(), "patientId", source)
+    return distinct
 
 
 def _numbers(rows: pd.DataFrame, root: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pulmo.data.lists import read_list
+from pulmo.data.lists import one_row_each, read_list
 from pulmo.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ def assign(
     folds: int | None = None,
     fold: int | None = None,
     seed: int = 0,
+    checked: bool = True,
 ) -> pd.Series:
     """Give each row of an index table its split: "train", "val", "test", or "" where it is in none.
 
@@ -37,7 +38,8 @@ def assign(
     data set has a test set of its own, else as test set, with validation cut from the rest; so each image
     is tested once over the folds.
 
-    Raises `ConfigError` for a fold out of range, `DataError` where a split would be empty or leak.
+    Raises `ConfigError` for a fold out of range, and `DataError` where a split would be empty or leak, unless it is
+    asked for not `checked`: to be looked at, not to be trained on.
     """
     if folds is not None and split != "auto":
         raise ConfigError(f"data.folds={folds} cuts by itself: it goes with data.split=auto, not {split}")
@@ -49,7 +51,8 @@ def assign(
         assigned = _auto(table, val_fraction, test_fraction, folds, fold, seed)
     else:
         assigned = _from_file(table, Path(split).expanduser())
-    check(table, assigned)
+    if checked:
+        check(table, assigned)
     return assigned
 
 
@@ -118,7 +121,7 @@ def _from_file(table: pd.DataFrame, path: Path) -> pd.Series:
     unknown = sorted(set(frame["split"]) - {*SPLITS, ""})
     if unknown:
         raise DataError(f"{path}: split {unknown[0]!r} is none of {', '.join(SPLITS)}")
-    known = frame.drop_duplicates("image_id").set_index("image_id")["split"]
+    known = one_row_each(frame[["image_id", "split"]], "image_id", path).set_index("image_id")["split"]
     missing = ~table["image_id"].isin(known.index)
     if missing.all():
         raise DataError(f"{path} names none of the {len(table)} images: it is the split of another data set")
@@ -132,9 +135,9 @@ def identical_across(table: pd.DataFrame, digest: npt.NDArray[np.uint64]) -> pd.
     was filed under two patients.
     """
     group = pd.Series(digest, index=table.index)
-    crossing = table["split"].groupby(group).transform("nunique") > 1
-    found = table.loc[crossing, ["image_id", "patient_id", "split", "path"]]
-    numbers = group[crossing].rank(method="dense").astype(int)
+    shared = table["split"].groupby(group).transform("nunique") > 1
+    found = table.loc[shared, ["image_id", "patient_id", "split", "path"]]
+    numbers = group[shared].rank(method="dense").astype(int)
     found = found.assign(group=numbers).sort_values(["group", "split"]).reset_index(drop=True)
     if len(found):
         first = " and ".join((found["image_id"] + " (" + found["split"] + ")")[found["group"] == 1])
@@ -142,12 +145,18 @@ def identical_across(table: pd.DataFrame, digest: npt.NDArray[np.uint64]) -> pd.
     return found
 
 
+def crossing(table: pd.DataFrame, assigned: pd.Series) -> list[str]:
+    """Patients who stand in more than one split."""
+    used = assigned != ""
+    splits_of = assigned[used].groupby(table.loc[used, "patient_id"]).nunique()
+    return list(splits_of.index[splits_of > 1])
+
+
 def check(table: pd.DataFrame, assigned: pd.Series) -> None:
     """Raise `DataError` if a patient stands in two splits, or a split has no image."""
     used = assigned != ""
-    crossing = assigned[used].groupby(table.loc[used, "patient_id"]).nunique()
-    leaks = crossing.index[crossing > 1]
-    if len(leaks):
+    leaks = crossing(table, assigned)
+    if leaks:
         shown = ", ".join(map(str, leaks[:3]))
         raise DataError(
             f"{len(leaks)} patients stand in more than one split ({shown}{', …' if len(leaks) > 3 else ''}); "

@@ -160,7 +160,7 @@ def test_csv__numbers_are_the_index_of_the_class(
         ([("path", "class"), ("a.png", "normal")], "has no column label; it has path, class"),
         ([("path", "label", "split"), ("a.png", "normal", "exam")], "split 'exam' is none of train, val, valid"),
         ([("path", "label"), ("a.png", "2")], "class '2' is none of normal, pneumonia"),
-        ([("path", "label")], "no image in"),
+        ([("path", "label")], "has a header and no image"),
     ],
 )
 def test_csv__what_does_not_fit_is_told(

@@ -173,10 +173,10 @@ def test_index__of_two_lists_one_must_be_chosen(root: Path, make: Make, write_cs
 def test_index__absent_images_are_counted(root: Path, make: Make, caplog: pytest.LogCaptureFixture) -> None:
     (root / "0/p2.png").unlink()
     assert make().index()["image_id"].tolist() == ["p1_a", "p3", "p5"]
-    assert f"1 of 4 listed images are not below {root}" in caplog.text
+    assert f"1 of 4 listed images are not in {root}" in caplog.text
     for path in root.rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match=r"none of the 4 frontal images of PADCHEST_labels\.csv is below"):
+    with pytest.raises(DataError, match=r"none of the 4 images of PADCHEST_labels\.csv is in"):
         make().index()
 
 

@@ -68,6 +68,7 @@ class ChestDataModule(LightningDataModule, ABC):
     seed: int = 0
 
     gives: ClassVar[frozenset[Target]] = frozenset({"label"})
+    natural_rate: ClassVar[float | None] = None  # share of the last class in the whole data set, where it is known
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -258,9 +259,7 @@ class ChestDataModule(LightningDataModule, ABC):
             seed=self.split_seed,
             checked=checked,
         )
-        table = table.assign(split=split)[split != ""].reset_index(drop=True)
-        self.tally["in a split"] = len(table)
-        return table
+        return table.assign(split=split)[split != ""].reset_index(drop=True)
 
     def _store(self, table: pd.DataFrame) -> Store:
         recipe = Recipe(table[list(TABLE_COLUMNS)], self.preprocess, "lung_mask" in self.needs)

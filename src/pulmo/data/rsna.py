@@ -42,6 +42,7 @@ class RSNA(ChestDataModule):
     opacity_shape: BoxShape = "box"
 
     gives: ClassVar[frozenset[Target]] = frozenset({"label", "boxes", "opacity_mask", "lung_mask"})
+    natural_rate: ClassVar[float | None] = 6012 / 26684
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,0 +1,36 @@
+"""Before the training: what is in a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulmo.cli.app import TAKES_OVERRIDES, app, told
+
+
+@app.command(
+    context_settings=TAKES_OVERRIDES,
+    epilog="Examples: pulmo inspect data=rsna data.root=/data/rsna · pulmo inspect data=kermany --quick "
+    "· pulmo inspect data=folder data.root=mine data.csv=list.csv --out report",
+)
+def inspect(
+    context: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Read the lists alone, no image file.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page, figures and csv files; else outputs/inspect/DATA.")
+    ] = None,
+) -> None:
+    """Tell what is in a data set, by the OVERRIDES of train.py: counts, files, duplicates; status 1 on a leak."""
+    with told():
+        from pulmo.composition import composed
+        from pulmo.inspection import findings
+        from pulmo.inspection.contents import contents
+        from pulmo.inspection.writing import tell, write
+
+        config = composed(context.args)
+        found = contents(config, quick=quick)
+        tell(found)
+        path = write(found, out or Path("outputs") / "inspect" / found.name, context.args)
+        print(f"\n{path}\n{findings.verdict(found)}")
+        if findings.leaks(found):
+            raise typer.Exit(1)

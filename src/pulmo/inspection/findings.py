@@ -1,0 +1,126 @@
+"""What a user must know before training on a data set: leaks, and what else is wrong or worth a word."""
+
+from pulmo.data.splits import SPLITS
+from pulmo.inspection import tables
+from pulmo.inspection.contents import Contents
+from pulmo.inspection.duplicates import by_kind
+
+DRIFT = 1.25  # by which a rate may differ from the natural one without a word
+
+
+def leaks(found: Contents) -> list[str]:
+    """Each way in which training would see what it is tested on; empty where there is none that was looked for."""
+    said = []
+    if found.crossing:
+        names = f"{', '.join(map(str, found.crossing[:3]))}{', …' if len(found.crossing) > 3 else ''}"
+        said.append(f"{_many(len(found.crossing), 'patient')} in more than one split ({names})")
+    if found.duplicates is not None:
+        for kind, row in by_kind(found.duplicates).iterrows():
+            if row["across_splits"]:
+                what = f"{kind} images" if kind == "identical" else f"{kind} copies"
+                said.append(f"{_many(row['across_splits'], 'film')} with {what} in more than one split")
+    return said
+
+
+def verdict(found: Contents) -> str:
+    """One line: the leaks, or what was looked for in vain."""
+    told = leaks(found)
+    if told:
+        return f"leak: {'; '.join(told)}"
+    if found.duplicates is None:
+        return "no patient is in two splits; duplicates were not looked for, since no file was read"
+    return "no leak: no patient and no film is in two splits"
+
+
+def concerns(found: Contents) -> list[str]:
+    """What is no leak, and still wrong, unknown or misleading; one line each."""
+    return [*found.notes, *_of_lists(found), *_of_files(found)]
+
+
+def _of_lists(found: Contents) -> list[str]:
+    table, said = found.table, []
+    if found.refusal and not found.crossing:  # a leak is told by itself
+        said.append(f"training would refuse this split: {found.refusal}")
+    if found.absent:
+        said.append(f"{found.absent:,} of {len(table):,} listed images have no file below {found.data.root}")
+    if found.nameless and not found.notes:
+        said.append(
+            f"the patient of {found.nameless:,} images is not known: each counts as a patient, so two images of one "
+            "patient may cross splits"
+        )
+    counts = [int((table["label"] == label).sum()) for label in range(len(found.class_names))]
+    said += [f"no image of class {name}" for name, count in zip(found.class_names, counts, strict=True) if not count]
+    name, accuracy = tables.majority(found)
+    if accuracy > 0:
+        said.append(f"saying {name} of every test image would be right in {accuracy:.1%}".replace("%", " %"))
+    natural, given = found.data.natural_rate, counts[-1] / max(1, len(table))
+    if natural is not None and not 1 / DRIFT < given / natural < DRIFT:
+        shares = f"{given:.1%} here, {natural:.1%} in the whole data set".replace("%", " %")
+        said.append(f"{found.class_names[-1]}: {shares}; precision and NPV measured here do not hold there")
+    of_normal = int((table.loc[table["label"] == 0, "boxes"].map(len) > 0).sum())
+    if of_normal:
+        said.append(f"{_many(of_normal, 'image')} of class {found.class_names[0]} with boxes")
+    return said
+
+
+def _of_files(found: Contents) -> list[str]:
+    said = []
+    failed = len(found.unreadable)
+    if failed:
+        said.append(f"{_many(failed, 'file')} cannot be read: data.on_error=skip leaves them out")
+    outside = int(tables.box_frame(found)["outside"].sum()) if found.table["boxes"].map(len).any() else 0
+    if outside:
+        said.append(f"{_many(outside, 'box', 'boxes')} reaching outside of the image, or empty")
+    if "age" in found.table:
+        given = found.table["age"].astype(str) != ""
+        odd = int((given & tables.years(found.table["age"]).isna()).sum())
+        if odd:
+            said.append(f"{_many(odd, 'image')} with an age that is none, or above {tables.OLDEST} years")
+    if found.duplicates is not None:
+        rows = by_kind(found.duplicates)
+        if rows["labels"].sum():
+            said.append(f"{_many(int(rows['labels'].sum()), 'film')} with images in two classes: one of them is wrong")
+        if rows["across_patients"].sum():
+            said.append(f"{_many(int(rows['across_patients'].sum()), 'film')} filed under two patients or more")
+    said += _formats_by_class(found)
+    return said
+
+
+def _formats_by_class(found: Contents) -> list[str]:
+    """Kinds of file that tell the class: a network learns such a shortcut before it learns to read films."""
+    read = found.table[(found.table["width"] > 0) & (found.table["error"] == "")]
+    if len(read) < 100:
+        return []
+    said = []
+    for name, values in (
+        ("format", read["format"] + " " + read["bits"].astype(str) + " bit " + read["kind"]),
+        ("size", read["width"].astype(str) + " × " + read["height"].astype(str)),
+    ):
+        right = int(read.groupby(values)["label"].agg(lambda labels: labels.value_counts().iloc[0]).sum())
+        plain = int(read["label"].value_counts().iloc[0])
+        few = values.nunique() <= len(read) / 20  # each value is seen often enough to be a rule
+        if few and right - plain > 0.05 * len(read):
+            told = f"{right / len(read):.1%} rather than {plain / len(read):.1%}".replace("%", " %")
+            said.append(f"the file's {name} alone tells the class of {told} of the images: a shortcut to be learnt")
+    return said
+
+
+def counts(found: Contents) -> dict[str, int]:
+    """Figures of summary.json: images and patients by split and class, and what was found."""
+    figures = {f"listed/{name}": number for name, number in found.tally.items()}
+    for split in [*SPLITS, "all"]:
+        part = found.table if split == "all" else found.table[found.table["split"] == split]
+        figures[f"{split}/images"], figures[f"{split}/patients"] = len(part), int(part["patient_id"].nunique())
+        for label, name in enumerate(found.class_names):
+            figures[f"{split}/images/{name}"] = int((part["label"] == label).sum())
+    figures["boxes"] = int(found.table["boxes"].map(len).sum())
+    figures["absent"], figures["unreadable"] = found.absent, len(found.unreadable)
+    figures["patients_across_splits"] = len(found.crossing)
+    if found.duplicates is not None:
+        for kind, row in by_kind(found.duplicates).iterrows():
+            figures |= {f"{kind}/{name}": int(number) for name, number in row.items()}
+    return figures
+
+
+def _many(number: int, one: str, several: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else several or one + 's'}"

@@ -1,0 +1,97 @@
+"""Perceptual hashes of radiographs, and pairs of images that show the same film.
+
+The hash is the sign of each low-frequency cosine coefficient of a small grey picture (pHash; Zauner, Implementation and
+Benchmarking of Perceptual Image Hash Functions, 2010), of 16 × 16 rather than its 8 × 8: chest films look so alike that
+of Kermany's 17 million pairs 10,576 differ in no more than 8 of 64 bits, and none is a copy. So a pair near by its
+hash is told by its fine detail, which two films, even of one patient, do not share: of these pairs none but the
+identical ones correlate above 0.76. Copies that are compressed again, scaled, brightened or of other contrast do so
+above 0.9; copies that are cropped by more than 1 %, turned or framed are not found.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["near", "mirrored", "inverted"]
+Thumbs = npt.NDArray[np.uint8]
+"""(N, SIDE, SIDE) small grey pictures."""
+
+SIDE = 64  # pixels of a small picture
+COEFFICIENTS = 16
+BITS = COEFFICIENTS**2
+MOST_BITS = 52  # by which the hashes of one film may differ; CLAHE changes up to 46
+LEAST_CORRELATION = 0.85
+DETAIL_PIXELS = 2.0  # standard deviation of the blur that is taken off: ribs stay, the shape of the chest goes
+TILE = 4096  # hashes compared at once: 64 MiB
+CHUNK = 2048  # pairs whose detail is compared at once
+
+# A mirrored picture has the same cosine coefficients, those of odd columns with the other sign.
+MIRROR = np.tile(np.where(np.arange(COEFFICIENTS) % 2, -1, 1), COEFFICIENTS).astype(np.float32)
+
+
+class Pair(NamedTuple):
+    """Rows of two small pictures of one film, the lower first, and how well their fine detail correlates."""
+
+    one: int
+    other: int
+    kind: Kind
+    correlation: float
+
+
+def small(image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """A grey image averaged to (SIDE, SIDE) uint8, whatever its shape."""
+    picture = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(np.rint(picture / 257) if picture.dtype == np.uint16 else picture, np.uint8)
+
+
+def hashes(thumbs: Thumbs) -> npt.NDArray[np.float32]:
+    """(N, BITS) of -1 and 1; the first, the mean's, is always 1."""
+    signs = np.empty((len(thumbs), BITS), np.float32)
+    for row, thumb in enumerate(thumbs):
+        low = cv2.dct(thumb.astype(np.float32))[:COEFFICIENTS, :COEFFICIENTS].ravel()
+        signs[row] = np.where(low > 0, 1, -1)
+    signs[:, 0] = 1
+    return signs
+
+
+def pairs(thumbs: Thumbs) -> Iterator[Pair]:
+    """Each two pictures of one film: alike in hash and in fine detail, as they are, mirrored, or black for white.
+
+    The time grows with the square of N (26,684 in seconds, 110,000 in a minute or two), the memory does not.
+    """
+    signs = hashes(thumbs)
+    least = BITS - 2 * MOST_BITS
+    for top in range(0, len(signs), TILE):
+        for left in range(top, len(signs), TILE):
+            rows, columns = signs[top : top + TILE], signs[left : left + TILE]
+            alike = rows @ columns.T
+            mirrored = rows @ (columns * MIRROR).T
+            for kind, near in (("near", alike >= least), ("inverted", alike <= -least), ("mirrored", mirrored >= least)):
+                one, other = np.nonzero(np.triu(near, 1) if top == left else near)
+                yield from _confirmed(thumbs, one + top, other + left, kind)  # type: ignore[arg-type]
+
+
+def _confirmed(
+    thumbs: Thumbs, one: npt.NDArray[np.intp], other: npt.NDArray[np.intp], kind: Kind
+) -> Iterator[Pair]:
+    for start in range(0, len(one), CHUNK):
+        rows, columns = one[start : start + CHUNK], other[start : start + CHUNK]
+        second = thumbs[columns][:, :, ::-1] if kind == "mirrored" else thumbs[columns]
+        correlation = np.einsum("np,np->n", detail(thumbs[rows]), detail(second))
+        if kind == "inverted":
+            correlation = -correlation
+        for place in np.flatnonzero(correlation >= LEAST_CORRELATION):
+            yield Pair(int(rows[place]), int(columns[place]), kind, float(correlation[place]))
+
+
+def detail(thumbs: Thumbs) -> npt.NDArray[np.float32]:
+    """(N, SIDE²) fine detail of each picture, of mean 0 and length 1; of length 0 where it is all of one grey."""
+    fine = np.empty((len(thumbs), SIDE * SIDE), np.float32)
+    for row, thumb in enumerate(thumbs.astype(np.float32)):
+        rest = thumb - cv2.GaussianBlur(thumb, (0, 0), DETAIL_PIXELS)
+        fine[row] = (rest - rest.mean()).ravel()
+    length = np.linalg.norm(fine, axis=1, keepdims=True)
+    return np.where(length > 1e-3, fine / np.maximum(length, 1e-3), 0)

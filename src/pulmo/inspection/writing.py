@@ -1,0 +1,130 @@
+"""What was found of a data set: on the screen, and as a folder with a page, figures and csv files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from pulmo.errors import DataError
+from pulmo.inspection import findings, tables
+from pulmo.inspection.contents import Contents
+from pulmo.inspection.drawing import figures
+from pulmo.inspection.duplicates import COLUMNS
+from pulmo.report.figures import save
+from pulmo.report.html import Block, Facts, Grid, Picture, Pictures, Section, Text, page
+from pulmo.report.screen import screen
+
+Tables = dict[str, list[tuple[str, pd.DataFrame]]]
+
+FILMS = "Films that stand there more than once"
+EXPLAINED = (
+    "Identical: the same grey values in each pixel. Near: another compression, size, exposure or contrast of the same "
+    "film; mirrored and inverted likewise. Copies that are cropped by more than 1 %, turned or framed are not found."
+)
+
+
+def sections(found: Contents) -> Tables:
+    """Title → captioned tables, those without a row left out."""
+    number = found.table["boxes"].map(len)
+    frame = tables.box_frame(found) if number.any() else pd.DataFrame()
+    content: Tables = {
+        "Classes and splits": [("images of patients, by class", tables.classes(found))],
+        "Patients": [(f"by {name}", table) for name, table in tables.groups(found).items()],
+        "Boxes": [
+            ("images by their number of boxes", tables.boxes(found)),
+            ("sizes of boxes", tables.box_sizes(frame) if len(frame) else frame),
+        ],
+        "Files": [
+            ("what their headers say", tables.files(found)),
+            ("sizes of images", tables.sizes(found)),
+            ("cannot be read", tables.causes(found)),
+        ],
+        FILMS: [("how far the images of a film differ at most", tables.copies(found))],
+    }
+    content = {title: [entry for entry in entries if len(entry[1])] for title, entries in content.items()}
+    return {title: entries for title, entries in content.items() if entries}
+
+
+def tell(found: Contents) -> None:
+    """Print what was found, the verdict last."""
+    console = screen()
+    listed = " · ".join(f"{number:,} {name}" for name, number in _tally(found).items())
+    console.print(escape(f"{found.name} in {found.data.root}: {listed}"), soft_wrap=True)
+    for title, entries in sections(found).items():
+        console.print(f"\n[bold]{escape(title)}[/bold]")
+        for caption, content in entries:
+            console.print(_rich(content, caption))
+    concerns = findings.concerns(found)
+    if concerns:
+        console.print()
+    for line in concerns:
+        console.print(escape(f"! {line}"), soft_wrap=True)
+
+
+def _tally(found: Contents) -> dict[str, int]:
+    return {**found.tally, "in a split": len(found.table)}
+
+
+def _rich(content: pd.DataFrame, caption: str) -> Table:
+    table = Table(title=escape(caption), title_justify="left", title_style="dim", header_style="bold")
+    for place, name in enumerate(content.columns):
+        table.add_column(escape(str(name)), justify="right" if place else "left", overflow="fold")
+    for row in content.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def write(found: Contents, folder: Path, overrides: Sequence[str]) -> Path:
+    """Write `inspect.html`, `summary.json`, `duplicates.csv`, `unreadable.csv`, `figures/`; give the page's path.
+
+    Raises `DataError` where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures = {}
+        for name, figure, caption in figures(found):
+            save(figure, folder / "figures" / f"{name}.png")
+            pictures[name] = Picture.of(figure, caption)
+        summary = {
+            "data": found.name,
+            "root": str(found.data.root),
+            "overrides": list(overrides),
+            "verdict": findings.verdict(found),
+            "leaks": findings.leaks(found),
+            "concerns": findings.concerns(found),
+            "counts": findings.counts(found),
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+        copies = pd.DataFrame(columns=COLUMNS) if found.duplicates is None else found.duplicates
+        names = dict(enumerate(found.class_names))
+        copies = copies.assign(label=copies["label"].map(names)).rename(columns={"label": "class"})
+        copies.round({"correlation": 3}).to_csv(folder / "duplicates.csv", index=False)
+        found.unreadable.to_csv(folder / "unreadable.csv", index=False)
+        path = folder / "inspect.html"
+        path.write_text(_page(found, overrides, pictures), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror}; give --out FOLDER") from error
+    return path
+
+
+def _page(found: Contents, overrides: Sequence[str], pictures: dict[str, Picture]) -> str:
+    told = findings.leaks(found)
+    kind = "warning" if told else "plain" if found.duplicates is None else "good"
+    verdict = findings.verdict(found)
+    facts = {name: f"{number:,}" for name, number in _tally(found).items()}
+    blocks: list[Block] = [Text(verdict[0].upper() + verdict[1:] + ".", kind)]  # type: ignore[arg-type]
+    blocks += [Text(f"{line[0].upper()}{line[1:]}.", "warning") for line in findings.concerns(found)]
+    blocks += [Facts({"folder": str(found.data.root), **facts}), Text(" ".join(("pulmo inspect", *overrides)), "code")]
+    whole = [Section("Verdict", blocks)]
+    shown = {"Classes and splits": ["classes"], "Patients": ["ages"], "Boxes": ["boxes"]}
+    shown |= {"Files": ["mean_films", "sizes"], FILMS: ["duplicates"]}
+    for title, entries in sections(found).items():
+        content: list[Block] = [Grid(table, caption) for caption, table in entries]
+        drawn = [pictures[name] for name in shown[title] if name in pictures]
+        if title == FILMS:
+            content.insert(0, Text(EXPLAINED))
+        whole.append(Section(title, [*content, *([Pictures(drawn)] if len(drawn) > 1 else drawn)]))
+    return page(f"Data set {found.name}", "What is in it, before training", whole)

@@ -76,6 +76,7 @@ class Folder(ChestDataModule):
             label = next((part for part in parts if part.lower() not in SPLIT_NAMES), "")
             image_id = path.relative_to(root).with_suffix("").as_posix()
             rows.append(self._row(image_id, path, label, self._patient_of(path.name), split, ""))
+        self.tally["images found"] = len(rows)
         return pd.DataFrame(rows)
 
     def _listed(self, root: Path) -> pd.DataFrame:

@@ -57,6 +57,7 @@ class Kermany(ChestDataModule):
                 "so two images of one patient may cross splits",
                 *(nameless, len(rows)),
             )
+        self.tally["images found"] = len(rows)
         table = pd.DataFrame(rows)
         return table.assign(mask=masks_for(table["path"].tolist(), root, self.masks))
 

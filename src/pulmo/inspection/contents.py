@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ class Contents:
     notes       what the index warns of
     refusal     why training would refuse the split; "" where it would not
     crossing    patients in more than one split
+    nameless    images whose patient is not known: the index lets each count as its own patient
     duplicates  see `duplicates.duplicates`; None where no pixels were looked at
     thumbs      (N, SIDE, SIDE) small pictures in the order of `table`; None likewise
     """
@@ -43,6 +43,7 @@ class Contents:
     notes: list[str]
     refusal: str
     crossing: list[str]
+    nameless: int
     duplicates: pd.DataFrame | None = None
     thumbs: Thumbs | None = field(default=None, repr=False)
 
@@ -62,13 +63,6 @@ class Contents:
         """Listed images without a file."""
         return int((~self.table["there"]).sum())
 
-    @property
-    def nameless(self) -> int:
-        """Images whose patient is not known: the index lets each count as its own patient."""
-        stems = self.table["path"].map(lambda path: Path(path).stem)
-        own = self.table["patient_id"].isin([""]) | (self.table["patient_id"] == self.table["image_id"])
-        return int((own | (self.table["patient_id"] == stems)).sum())
-
 
 def contents(config: DictConfig, *, quick: bool = False) -> Contents:
     """Look at the data set of a composed configuration; with `quick` at its lists alone, not into its files.
@@ -85,9 +79,10 @@ def contents(config: DictConfig, *, quick: bool = False) -> Contents:
     if table.empty:
         raise DataError(f"no image of {data.root} is in a split")
     table = table.assign(there=[path != "" and os.path.isfile(path) for path in table["path"]])
-    found = Contents(data, str(config.choices["data"]), table, data.tally, notes, _refusal(table), [])
-    found.crossing = splits.crossing(table, table["split"])
-    found.table = table.assign(format="", width=0, height=0, bits=0, kind="", error="")
+    table = table.assign(format="", width=0, height=0, bits=0, kind="", error="")
+    crossing = splits.crossing(table, table["split"])
+    name, refusal = str(config.choices["data"]), _refusal(table)
+    found = Contents(data, name, table, data.tally, notes, refusal, crossing, _nameless(table))
     if not quick and table["there"].any():
         _look(found)
     return found
@@ -104,6 +99,11 @@ def _look(found: Contents) -> None:
     found.duplicates = duplicates(table.iloc[there].reset_index(drop=True), looks, pictures)[COLUMNS]
     found.thumbs = np.zeros((len(table), SIDE, SIDE), np.uint8)
     found.thumbs[there] = pictures
+
+
+def _nameless(table: pd.DataFrame) -> int:
+    names = [os.path.splitext(os.path.basename(path))[0] for path in table["path"]]
+    return int(((table["patient_id"] == table["image_id"]) | (table["patient_id"] == names)).sum())
 
 
 def _refusal(table: pd.DataFrame) -> str:

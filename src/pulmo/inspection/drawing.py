@@ -38,12 +38,12 @@ def figures(found: Contents) -> Iterator[tuple[str, Figure, str]]:
             yield "boxes", box_map(boxes[["x1", "y1", "x2", "y2"]]), caption
     read = table[(table["width"] > 0) & (table["error"] == "")]
     if len(read) and len(read[["width", "height"]].drop_duplicates()) > 1:
-        yield "sizes", image_sizes(read["width"], read["height"]), "Sizes of the image files."
+        yield "sizes", image_sizes(read["width"], read["height"]), "Sizes of the image files, larger marks for more of them; squares lie on the dotted line."
     if found.thumbs is not None and len(read):
         caption = "The mean film of each class, over all splits: what differs here a network may learn."
         yield "mean_films", _means(found, found.thumbs), caption
     if found.duplicates is not None and len(found.duplicates):
-        caption = "Images that show one film: first those in several splits, then those of several classes."
+        caption = "Images that show one film: first those in several splits, then those of several classes or patients."
         yield "duplicates", same_films(_copies(found, found.duplicates)), caption
 
 
@@ -69,9 +69,10 @@ def _copies(found: Contents, duplicates: pd.DataFrame) -> dict[str, list[Film]]:
     }
 
 
-def _rank(part: pd.DataFrame) -> tuple[bool, bool, int]:
-    """Films across splits first, then those of two classes, then those whose copies differ most."""
-    return part["split"].nunique() == 1, part["label"].nunique() == 1, -KINDS.index(part["kind"].iloc[0])
+def _rank(part: pd.DataFrame) -> tuple[bool, bool, bool, int]:
+    """Films across splits first, then those of two classes or patients, then those whose copies differ most."""
+    one = [part[name].nunique() == 1 for name in ("split", "label", "patient_id")]
+    return one[0], one[1], one[2], -KINDS.index(part["kind"].iloc[0])
 
 
 def _named(part: pd.DataFrame, place: int) -> str:

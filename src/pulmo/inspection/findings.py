@@ -27,14 +27,21 @@ def verdict(found: Contents) -> str:
     told = leaks(found)
     if told:
         return f"leak: {'; '.join(told)}"
+    unsure = f", as far as patients are known (of {found.nameless:,} images they are not)" if found.nameless else ""
     if found.duplicates is None:
-        return "no patient is in two splits; duplicates were not looked for, since no file was read"
-    return "no leak: no patient and no film is in two splits"
+        return f"no leak by patient{unsure}; duplicates were not looked for, since no file was read"
+    return f"no leak by patient{unsure}, none by duplicates"
 
 
 def concerns(found: Contents) -> list[str]:
     """What is no leak, and still wrong, unknown or misleading; one line each."""
     return [*found.notes, *_of_lists(found), *_of_files(found)]
+
+
+def remark(found: Contents) -> str:
+    """What any accuracy on the test split has to be measured against."""
+    name, accuracy = tables.majority(found)
+    return f"saying {name} of every test image would be right in {accuracy:.1%}".replace("%", " %")
 
 
 def _of_lists(found: Contents) -> list[str]:
@@ -50,9 +57,6 @@ def _of_lists(found: Contents) -> list[str]:
         )
     counts = [int((table["label"] == label).sum()) for label in range(len(found.class_names))]
     said += [f"no image of class {name}" for name, count in zip(found.class_names, counts, strict=True) if not count]
-    name, accuracy = tables.majority(found)
-    if accuracy > 0:
-        said.append(f"saying {name} of every test image would be right in {accuracy:.1%}".replace("%", " %"))
     natural, given = found.data.natural_rate, counts[-1] / max(1, len(table))
     if natural is not None and not 1 / DRIFT < given / natural < DRIFT:
         shares = f"{given:.1%} here, {natural:.1%} in the whole data set".replace("%", " %")
@@ -72,7 +76,7 @@ def _of_files(found: Contents) -> list[str]:
     if outside:
         said.append(f"{_many(outside, 'box', 'boxes')} reaching outside of the image, or empty")
     if "age" in found.table:
-        given = found.table["age"].astype(str) != ""
+        given = ~found.table["age"].astype(str).str.lower().isin(tables.SAYS_NOTHING)
         odd = int((given & tables.years(found.table["age"]).isna()).sum())
         if odd:
             said.append(f"{_many(odd, 'image')} with an age that is none, or above {tables.OLDEST} years")

@@ -11,7 +11,7 @@ from pulmo.inspection.duplicates import by_kind
 
 AGES = (("0–17", 0), ("18–39", 18), ("40–59", 40), ("60–79", 60), ("80 and over", 80))
 OLDEST = 115  # years; above it is a mistake of the header, such as RSNA's 148 to 155
-UNKNOWN = "unknown"
+UNKNOWN, SAYS_NOTHING = "unknown", ("", "nan", "none", "unknown")
 
 
 def classes(found: Contents) -> pd.DataFrame:
@@ -23,24 +23,29 @@ def classes(found: Contents) -> pd.DataFrame:
         for label, name in enumerate(found.class_names):
             of_class = part[part["label"] == label]
             row[name] = f"{len(of_class):,} of {of_class['patient_id'].nunique():,}"
-        rows.append(row | {"not " + found.class_names[0]: _share((part["label"] > 0).sum(), len(part))})
+        rows.append(row | {ill(found): _share((part["label"] > 0).sum(), len(part))})
     return pd.DataFrame(rows)
+
+
+def ill(found: Contents) -> str:
+    """Heading of the share of images that are not of the first class, the normal one."""
+    names = found.class_names
+    return f"{names[1]}, share" if len(names) == 2 else f"not {names[0]}, share"
 
 
 def groups(found: Contents) -> dict[str, pd.DataFrame]:
     """By sex, age and view, as far as the data set knows: images of each split and the share that is not normal."""
     table = found.table
     columns = {name: table[name].astype(str) for name in ("sex", "view") if name in table}
+    columns = {name: values.where(~values.str.lower().isin(SAYS_NOTHING), UNKNOWN) for name, values in columns.items()}
     if "age" in table:
         columns["age"] = age_band(table["age"])
     return {
-        name: _by(table, values.replace("", UNKNOWN), found.class_names[0])
-        for name, values in columns.items()
-        if (values != "").any() and (values != UNKNOWN).any()
+        name: _by(table, values, ill(found)) for name, values in columns.items() if (values != UNKNOWN).any()
     }
 
 
-def _by(table: pd.DataFrame, values: pd.Series, normal: str) -> pd.DataFrame:
+def _by(table: pd.DataFrame, values: pd.Series, share: str) -> pd.DataFrame:
     order = [name for name, _ in AGES]
     names = sorted(values.unique(), key=lambda name: (name == UNKNOWN, order.index(name) if name in order else 9, name))
     rows = []
@@ -48,16 +53,18 @@ def _by(table: pd.DataFrame, values: pd.Series, normal: str) -> pd.DataFrame:
         part = table[values == name]
         row = {"": name, "images": f"{len(part):,}", "patients": f"{part['patient_id'].nunique():,}"}
         row |= {split: f"{(part['split'] == split).sum():,}" for split in SPLITS}
-        rows.append(row | {f"not {normal}": _share((part["label"] > 0).sum(), len(part))})
+        rows.append(row | {share: _share((part["label"] > 0).sum(), len(part))})
     return pd.DataFrame(rows)
 
 
 def years(ages: pd.Series) -> pd.Series:
     """Ages as numbers, from "48", "048Y", "006M", "12W" or "3D"; NaN where it is none, or above `OLDEST`."""
-    parts = ages.astype(str).str.extract(r"^\s*(\d+(?:\.\d+)?)\s*([YMWDymwd]?)")
+    text = ages.astype(str)
+    distinct = pd.Series(text.unique())
+    parts = distinct.str.extract(r"^\s*(\d+(?:\.\d+)?)\s*([YMWDymwd]?)\s*$")
     unit = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25})
     number = pd.to_numeric(parts[0], errors="coerce") / unit
-    return number.where(number <= OLDEST)
+    return text.map(dict(zip(distinct, number.where(number <= OLDEST), strict=True)))
 
 
 def age_band(ages: pd.Series) -> pd.Series:
@@ -124,9 +131,9 @@ def files(found: Contents) -> pd.DataFrame:
     rows = []
     for (name, bits, kind), part in read.groupby(["format", "bits", "kind"], sort=False):
         row = {"format": name, "bits": str(bits), "greys or colours": kind, "files": f"{len(part):,}"}
-        rows.append((len(part), row | {"normal": _share((part["label"] == 0).sum(), len(part))}))
+        rows.append((len(part), row | {ill(found): _share((part["label"] > 0).sum(), len(part))}))
     ordered = [row for _, row in sorted(rows, key=lambda entry: -entry[0])]
-    return pd.DataFrame(ordered).rename(columns={"normal": found.class_names[0]})
+    return pd.DataFrame(ordered)
 
 
 def sizes(found: Contents) -> pd.DataFrame:
@@ -140,7 +147,7 @@ def sizes(found: Contents) -> pd.DataFrame:
         {"": f"{side} in pixels"} | _quantiles(read[side].astype(float), "{:,.0f}") for side in ("width", "height")
     ]
     frame = pd.DataFrame(rows)
-    return frame.assign(**{"most frequent": [f"{often.index[0]} ({often.iloc[0]:,} files)", ""]})
+    return frame.assign(**{"most frequent": [often.index[0], f"{often.iloc[0]:,} files"]})
 
 
 def causes(found: Contents) -> pd.DataFrame:
@@ -171,7 +178,7 @@ def copies(found: Contents) -> pd.DataFrame:
 
 
 def _quantiles(values: pd.Series, form: str) -> dict[str, str]:
-    names = ("smallest", "a quarter below", "half below", "three quarters below", "largest")
+    names = ("smallest", "25 % below", "50 % below", "75 % below", "largest")
     return dict(zip(names, map(form.format, values.quantile([0, 0.25, 0.5, 0.75, 1])), strict=True))
 
 

@@ -14,7 +14,7 @@ from pulmo.inspection.contents import Contents
 from pulmo.inspection.drawing import figures
 from pulmo.inspection.duplicates import COLUMNS
 from pulmo.report.figures import save
-from pulmo.report.html import Block, Facts, Grid, Picture, Pictures, Section, Text, page
+from pulmo.report.html import Block, Facts, Grid, Picture, Section, Text, page
 from pulmo.report.screen import screen
 
 Tables = dict[str, list[tuple[str, pd.DataFrame]]]
@@ -62,6 +62,8 @@ def tell(found: Contents) -> None:
         console.print()
     for line in concerns:
         console.print(escape(f"! {line}"), soft_wrap=True)
+    if not found.refusal:
+        console.print(escape(f"\n{findings.remark(found)}"), soft_wrap=True)
 
 
 def _tally(found: Contents) -> dict[str, int]:
@@ -115,16 +117,21 @@ def _page(found: Contents, overrides: Sequence[str], pictures: dict[str, Picture
     kind = "warning" if told else "plain" if found.duplicates is None else "good"
     verdict = findings.verdict(found)
     facts = {name: f"{number:,}" for name, number in _tally(found).items()}
-    blocks: list[Block] = [Text(verdict[0].upper() + verdict[1:] + ".", kind)]  # type: ignore[arg-type]
-    blocks += [Text(f"{line[0].upper()}{line[1:]}.", "warning") for line in findings.concerns(found)]
+    blocks: list[Block] = [Text(_sentence(verdict), kind)]  # type: ignore[arg-type]
+    blocks += [Text(_sentence(line), "warning") for line in findings.concerns(found)]
+    if not found.refusal:
+        blocks.append(Text(_sentence(findings.remark(found))))
     blocks += [Facts({"folder": str(found.data.root), **facts}), Text(" ".join(("pulmo inspect", *overrides)), "code")]
     whole = [Section("Verdict", blocks)]
     shown = {"Classes and splits": ["classes"], "Patients": ["ages"], "Boxes": ["boxes"]}
     shown |= {"Files": ["mean_films", "sizes"], FILMS: ["duplicates"]}
     for title, entries in sections(found).items():
         content: list[Block] = [Grid(table, caption) for caption, table in entries]
-        drawn = [pictures[name] for name in shown[title] if name in pictures]
         if title == FILMS:
             content.insert(0, Text(EXPLAINED))
-        whole.append(Section(title, [*content, *([Pictures(drawn)] if len(drawn) > 1 else drawn)]))
+        whole.append(Section(title, [*content, *(pictures[name] for name in shown[title] if name in pictures)]))
     return page(f"Data set {found.name}", "What is in it, before training", whole)
+
+
+def _sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}."

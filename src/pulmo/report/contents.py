@@ -126,13 +126,16 @@ def coverage(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @styled
 def image_sizes(widths: ArrayLike, heights: ArrayLike) -> Figure:
-    """Width against height of (N,) images in pixels, a mark for each size, larger where more images have it."""
+    """Width against height of (N,) images in pixels, a mark for each size, larger where more images have it.
+
+    The dotted line is that of squares.
+    """
     pairs, counts = np.unique(np.stack([np.asarray(widths), np.asarray(heights)], 1), axis=0, return_counts=True)
-    figure = new_figure(4.4, 4.0)
+    figure = new_figure(3.7, 3.5)
     axes = figure.add_subplot(xlabel="Width in pixels", ylabel="Height in pixels", aspect="equal")
     largest = max(1, int(pairs.max())) * 1.08 if len(pairs) else 1
     area = 10 + 240 * counts / max(1, counts.max()) if len(pairs) > 1 else np.array([60])
-    axes.plot([0, largest], [0, largest], color=GREY, linewidth=0.8, linestyle=":", label="square")
+    axes.plot([0, largest], [0, largest], color=GREY, linewidth=0.8, linestyle=":")
     axes.scatter(pairs[:, 0], pairs[:, 1], s=area, color=(BLUE, 0.3), edgecolor=(BLUE, 0.9), linewidth=0.7)
     axes.set(xlim=(0, largest), ylim=(0, largest))
     axes.set_title(f"{counts.sum():,} images, {len(pairs):,} size{'s' if len(pairs) != 1 else ''}")
@@ -143,18 +146,24 @@ def image_sizes(widths: ArrayLike, heights: ArrayLike) -> Figure:
 
 
 @styled
-def same_films(groups: Mapping[str, Sequence[Film]], across: int = 4) -> Figure:
-    """Images that show one film side by side, a row for each of the `groups`, named above it."""
-    figure = new_figure(across * (PICTURE + 0.25), max(1, len(groups)) * (PICTURE + 0.72))
-    rows = figure.subplots(max(1, len(groups)), across, squeeze=False)
-    for line, (name, films) in zip(rows, groups.items(), strict=False):
-        line[0].set_title(name, loc="left", fontsize=8.5, weight="bold")
-        for axes, film in zip(line, films, strict=False):
-            _show(axes, film)
-        for axes in line[len(films) :]:
-            axes.set_axis_off()
+def same_films(groups: Mapping[str, Sequence[Film]]) -> Figure:
+    """Images that show one film side by side, each of the `groups` named above its own; pairs stand two in a row."""
     if not groups:
-        say(rows[0][0], "no film stands twice")
+        figure = new_figure(3.2, 1.0)
+        say(figure.add_subplot(xticks=[], yticks=[], frame_on=False), "no film stands there twice")
+        return figure
+    wide = max(2, *map(len, groups.values()))
+    beside = 2 if wide == 2 and len(groups) > 1 else 1
+    rows = -(-len(groups) // beside)
+    figure = new_figure(beside * wide * (PICTURE + 0.25), rows * (PICTURE + 0.75))
+    places = figure.subplots(rows, beside * wide, squeeze=False).reshape(-1, wide)
+    for axes in places.flat:
+        axes.set_axis_off()
+    for line, (name, films) in zip(places, groups.items(), strict=False):
+        line[0].set_title(name, loc="left", fontsize=8, weight="bold")
+        for axes, film in zip(line, films, strict=False):
+            axes.set_axis_on()
+            _show(axes, film)
     return figure
 
 
@@ -179,4 +188,4 @@ def _show(axes: Axes, film: Film) -> None:
     axes.imshow(film.image, cmap="gray", vmin=0, vmax=255)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    axes.set_xlabel(f"{shorten(film.name, 1.25 * PICTURE * 72, 7)}\n{film.caption}", fontsize=7)
+    axes.set_xlabel(f"{shorten(film.name, 0.9 * PICTURE * 72, 7)}\n{film.caption}", fontsize=7)

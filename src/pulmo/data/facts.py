@@ -1,4 +1,4 @@
-"""What an image file says of itself: format, size in pixels, bits, how greys or colours are meant. Nothing is decoded."""
+"""What an image file says of itself, without decoding it: format, size, bits, how greys or colours are meant."""
 
 import struct
 import warnings

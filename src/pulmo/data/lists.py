@@ -6,7 +6,6 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -156,21 +155,25 @@ def one_row_each(rows: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
 def _rows(path: Path) -> pd.DataFrame:
     head = pd.read_csv(path, sep="\0", nrows=0, encoding="latin-1", engine="python", quoting=csv.QUOTE_NONE)
     names = [str(name) for name in head.columns]
-    read = partial(
-        pd.read_csv,
-        path,
-        sep=max(",;\t", key="".join(names).count),
-        dtype=str,
-        keep_default_na=False,
-        index_col=False,  # rows that end in a separator would shift by one column
-        skipinitialspace=True,
-    )
+    separator = max(",;\t", key="".join(names).count)
+
+    def read(encoding: str) -> pd.DataFrame:
+        return pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding=encoding,
+            index_col=False,  # rows that end in a separator would shift by one column
+            skipinitialspace=True,
+        )
+
     if len(names) > 1 or names[0].startswith(UTF16_MARKS):
-        return read(encoding=_utf16(names))
+        return read(_utf16(names))
     try:
-        return read(encoding="utf-8-sig")
+        return read("utf-8-sig")
     except UnicodeDecodeError:
-        return read(encoding="latin-1")  # takes any bytes
+        return read("latin-1")  # takes any bytes
 
 
 def _utf16(names: Sequence[str]) -> str:

@@ -129,7 +129,9 @@ class RSNA(ChestDataModule):
                 return {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path} is no mapping with subset_img_id and img_id ({error!r})") from error
-        frame = one_row_each(read_list(path, ["patientId", "nih_patient"])[["patientId", "nih_patient"]], "patientId", path)
+        frame = one_row_each(
+            read_list(path, ["patientId", "nih_patient"])[["patientId", "nih_patient"]], "patientId", path
+        )
         return dict(zip(frame["patientId"], frame["nih_patient"], strict=True))
 
 

@@ -93,7 +93,7 @@ def _look(found: Contents) -> None:
     looks, pictures = look_at(table["path"].iloc[there].tolist())
     for name in FACTS:
         values = [getattr(look if name == "error" else look.facts, name) for look in looks]
-        table.iloc[there, table.columns.get_loc(name)] = values
+        table.loc[there, name] = values
     headers = {int(row): look.header for row, look in zip(table["row_in_store"].iloc[there], looks, strict=True)}
     found.table = cache.with_header(table, headers)
     found.duplicates = duplicates(table.iloc[there].reset_index(drop=True), looks, pictures)[COLUMNS]

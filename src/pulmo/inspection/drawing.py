@@ -38,7 +38,11 @@ def figures(found: Contents) -> Iterator[tuple[str, Figure, str]]:
             yield "boxes", box_map(boxes[["x1", "y1", "x2", "y2"]]), caption
     read = table[(table["width"] > 0) & (table["error"] == "")]
     if len(read) and len(read[["width", "height"]].drop_duplicates()) > 1:
-        yield "sizes", image_sizes(read["width"], read["height"]), "Sizes of the image files, larger marks for more of them; squares lie on the dotted line."
+        yield (
+            "sizes",
+            image_sizes(read["width"], read["height"]),
+            "Sizes of the image files, larger marks for more of them; squares lie on the dotted line.",
+        )
     if found.thumbs is not None and len(read):
         caption = "The mean film of each class, over all splits: what differs here a network may learn."
         yield "mean_films", _means(found, found.thumbs), caption
@@ -76,14 +80,12 @@ def _rank(part: pd.DataFrame) -> tuple[bool, bool, bool, int]:
 
 
 def _named(part: pd.DataFrame, place: int) -> str:
-    said = [f"{place}. {part['kind'].iloc[0]}", f"{len(part)} images"]
-    if part["split"].nunique() > 1:
-        said.append("across splits")
-    if part["patient_id"].nunique() > 1:
-        said.append("filed under two patients" if part["patient_id"].nunique() == 2 else "filed under several patients")
-    if part["label"].nunique() > 1:
-        said.append("of several classes")
-    return ", ".join(said)
+    """Two lines: what the images are to each other, and where they stand."""
+    splits, patients, labels = (part[name].nunique() for name in ("split", "patient_id", "label"))
+    said = ["across splits" if splits > 1 else f"in {part['split'].iloc[0]}"]
+    said += [f"{patients} patients"] if patients > 1 else []
+    said += [f"{labels} classes"] if labels > 1 else []
+    return f"{place}. {part['kind'].iloc[0]}, {len(part)} images\n{', '.join(said)}"
 
 
 def _film(row: pd.Series, class_names: tuple[str, ...]) -> Film:

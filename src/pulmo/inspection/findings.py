@@ -15,10 +15,10 @@ def leaks(found: Contents) -> list[str]:
         names = f"{', '.join(map(str, found.crossing[:3]))}{', …' if len(found.crossing) > 3 else ''}"
         said.append(f"{_many(len(found.crossing), 'patient')} in more than one split ({names})")
     if found.duplicates is not None:
-        for kind, row in by_kind(found.duplicates).iterrows():
-            if row["across_splits"]:
-                what = f"{kind} images" if kind == "identical" else f"{kind} copies"
-                said.append(f"{_many(row['across_splits'], 'film')} with {what} in more than one split")
+        across = by_kind(found.duplicates)["across_splits"]
+        if across.sum():
+            kinds = ", ".join(f"{number:,} {kind}" for kind, number in across.items() if number)
+            said.append(f"{_many(int(across.sum()), 'film')} in more than one split ({kinds})")
     return said
 
 

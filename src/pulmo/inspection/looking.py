@@ -18,6 +18,7 @@ from pulmo.data.reading import content_of, grey_of, read_grey
 from pulmo.errors import UnreadableImageError
 from pulmo.inspection.hashing import SIDE, Thumbs, small
 
+NOTHING = Facts()
 DECODED_FOR = 2 * SIDE  # a large JPEG is decoded to twice as many pixels or more, never to less
 
 
@@ -25,7 +26,7 @@ DECODED_FOR = 2 * SIDE  # a large JPEG is decoded to twice as many pixels or mor
 class Look:
     """What one file is; `error` says why it gives no picture. Digests are 16 hex digits, "" where there is nothing."""
 
-    facts: Facts = Facts()
+    facts: Facts = NOTHING
     header: dict[str, str] = field(default_factory=dict)
     content: str = ""
     pixels: str = ""

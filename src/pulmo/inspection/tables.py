@@ -40,9 +40,7 @@ def groups(found: Contents) -> dict[str, pd.DataFrame]:
     columns = {name: values.where(~values.str.lower().isin(SAYS_NOTHING), UNKNOWN) for name, values in columns.items()}
     if "age" in table:
         columns["age"] = age_band(table["age"])
-    return {
-        name: _by(table, values, ill(found)) for name, values in columns.items() if (values != UNKNOWN).any()
-    }
+    return {name: _by(table, values, ill(found)) for name, values in columns.items() if (values != UNKNOWN).any()}
 
 
 def _by(table: pd.DataFrame, values: pd.Series, share: str) -> pd.DataFrame:
@@ -143,9 +141,7 @@ def sizes(found: Contents) -> pd.DataFrame:
         return pd.DataFrame()
     pairs = read["width"].astype(str) + " × " + read["height"].astype(str)
     often = pairs.value_counts()
-    rows = [
-        {"": f"{side} in pixels"} | _quantiles(read[side].astype(float), "{:,.0f}") for side in ("width", "height")
-    ]
+    rows = [{"": f"{side} in pixels"} | _quantiles(read[side].astype(float), "{:,.0f}") for side in ("width", "height")]
     frame = pd.DataFrame(rows)
     return frame.assign(**{"most frequent": [often.index[0], f"{often.iloc[0]:,} files"]})
 
@@ -163,7 +159,7 @@ def causes(found: Contents) -> pd.DataFrame:
 
 
 def copies(found: Contents) -> pd.DataFrame:
-    """Films of which there are several images, by how far these differ; empty where there are none, or none was read."""
+    """Films of several images, by how far these differ; empty where there are none, or none was read."""
     if found.duplicates is None or found.duplicates.empty:
         return pd.DataFrame()
     names = {

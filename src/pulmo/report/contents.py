@@ -147,7 +147,10 @@ def image_sizes(widths: ArrayLike, heights: ArrayLike) -> Figure:
 
 @styled
 def same_films(groups: Mapping[str, Sequence[Film]]) -> Figure:
-    """Images that show one film side by side, each of the `groups` named above its own; pairs stand two in a row."""
+    """Images that show one film side by side, with the name of each of the `groups`, up to two lines, above its own.
+
+    Pairs stand two in a row.
+    """
     if not groups:
         figure = new_figure(3.2, 1.0)
         say(figure.add_subplot(xticks=[], yticks=[], frame_on=False), "no film stands there twice")
@@ -155,15 +158,20 @@ def same_films(groups: Mapping[str, Sequence[Film]]) -> Figure:
     wide = max(2, *map(len, groups.values()))
     beside = 2 if wide == 2 and len(groups) > 1 else 1
     rows = -(-len(groups) // beside)
-    figure = new_figure(beside * wide * (PICTURE + 0.25), rows * (PICTURE + 0.75))
+    ratio = max(film.image.shape[0] / film.image.shape[1] for films in groups.values() for film in films)
+    figure = new_figure(beside * wide * (PICTURE + 0.25), rows * (PICTURE * ratio + 0.72))
+    figure.get_layout_engine().set(hspace=0.25)  # type: ignore[union-attr, call-arg]  # room for the names
     places = figure.subplots(rows, beside * wide, squeeze=False).reshape(-1, wide)
     for axes in places.flat:
         axes.set_axis_off()
     for line, (name, films) in zip(places, groups.items(), strict=False):
-        line[0].set_title(name, loc="left", fontsize=8, weight="bold")
+        line[0].set_title(name, loc="left", fontsize=8).set_in_layout(False)  # it reaches over the next picture
         for axes, film in zip(line, films, strict=False):
             axes.set_axis_on()
             _show(axes, film)
+            height, width = film.image.shape  # as much room for each, so that rows stay in line
+            room = max(width, height / ratio)
+            axes.set(xlim=((width - room) / 2, (width + room) / 2), ylim=(height, height - room * ratio))
     return figure
 
 

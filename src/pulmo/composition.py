@@ -44,8 +44,8 @@ def known(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         for folder in CONF.iterdir()
         if folder.is_dir()
     }
-    choices = [
-        argument
+    choices = [  # of several options, as a sweep has them, the first: one is composed
+        argument if value.startswith("[") else f"{group}={value.partition(',')[0]}"
         for argument in arguments
         for group, _, value in [argument.partition("=")]
         if group in groups.keys() - {"launcher"} and set(value.strip("[]").split(",")) <= {*groups[group]}

@@ -53,10 +53,15 @@ def check(config: DictConfig) -> None:
     `ConfigError` for a key that the target does not take, a value of another type, and devices that this
     machine does not have.
     """
-    for path, node in _targets(config, ""):
-        _check_node(path, node)
+    check_values(config, "")
     _check_devices(config.trainer, (config.get("choices") or {}).get("strategy", "gpu"))
     _check_clipping(config)
+
+
+def check_values(part: DictConfig, path: str) -> None:
+    """As `check`, of the part of a configuration that stands at the dotted `path`, whatever machine this is."""
+    for place, node in _targets(part, path):
+        _check_node(place, node)
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:

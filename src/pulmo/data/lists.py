@@ -99,7 +99,7 @@ def with_files(table: pd.DataFrame, source: Path, root: Path, *, keep: bool) -> 
         raise DataError(f"{source} has a header and no image")
     absent = table["path"].isna()
     if keep:
-        return table.assign(path=table["path"].fillna(""))
+        return table.assign(path=table["path"].astype(object).fillna(""))
     if absent.all():
         raise DataError(f"none of the {len(table)} images of {source.name} is in {root}")
     if absent.any():

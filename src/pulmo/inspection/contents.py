@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
+from pulmo import config as configuration
 from pulmo.data import cache, splits
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import DataError
@@ -70,6 +71,8 @@ def contents(config: DictConfig, *, quick: bool = False) -> Contents:
     Raises `DataError` or `ConfigError` as training would, but for leaks, empty splits, and files that are absent or
     cannot be read: these are what it tells.
     """
+    for part in ("data", "preprocess"):
+        configuration.check_values(config[part], part)
     data: ChestDataModule = make(config.data)
     data.needs = frozenset({"label"})
     data.keep_absent = True

@@ -78,7 +78,7 @@ def _joined(root: np.ndarray, links: Iterable[tuple[int, int]]) -> np.ndarray:
 
 
 def by_kind(found: pd.DataFrame) -> pd.DataFrame:
-    """Of each kind how many `films` and `images`, how many films `across_splits`, `across_patients`, of two `labels`."""
+    """Of each kind: `films`, `images`, and how many films stand `across_splits`, `across_patients`, in two `labels`."""
     groups = found.groupby("group")
     films = pd.DataFrame(
         {

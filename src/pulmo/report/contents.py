@@ -62,7 +62,7 @@ def age_histogram(years: ArrayLike, labels: ArrayLike, class_names: Sequence[str
     if not known.any():
         say(axes, "undefined: no image with an age")
         return figure
-    edges = np.arange(0, max(10.0, ages[known].max()) + 5, 5)
+    edges = np.arange(0, ages[known].max() // 5 * 5 + 6, 5)
     for label, (name, line_style) in enumerate(zip(class_names, cycle(LINE_STYLES), strict=False)):
         chosen = ages[known & (of_class == label)]
         if not chosen.size:

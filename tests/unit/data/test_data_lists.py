@@ -1,9 +1,10 @@
 import gzip
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from pulmo.data.lists import by_stem, images_below, masks_for, read_list
+from pulmo.data.lists import by_stem, images_below, masks_for, one_row_each, read_list, with_files
 from pulmo.errors import DataError
 
 
@@ -18,8 +19,15 @@ from pulmo.errors import DataError
         b'"id","name"\n"1","Mu\xc3\xb1oz"\n"2",""\n',
         b"id,name\r\n1,Mu\xc3\xb1oz\r\n2,\r\n",
         b"id,name\n1,Mu\xc3\xb1oz\n2\n",
+        b"id, name \n1, Mu\xc3\xb1oz\n2,\n",
+        "id\tname\n1\tMuñoz\n2\t\n".encode("utf-16"),  # Excel's "Unicode text"
+        "id;name\n1;Muñoz\n2;\n".encode("utf-16-le"),  # without its mark
+        "id,name\r\n1,Muñoz\r\n2,\r\n".encode("utf-16-be"),
     ],
-    ids=["comma", "semicolon", "tab", "latin-1", "byte-order mark", "quoted", "Windows", "short row"],
+    ids=[
+        *("comma", "semicolon", "tab", "latin-1", "byte-order mark", "quoted", "Windows", "short row", "blanks"),
+        *("UTF-16", "UTF-16 little-endian", "UTF-16 big-endian"),
+    ],
 )
 def test_read_list__any_separator_quoting_or_encoding_gives_the_same_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "list.csv"
@@ -74,8 +82,9 @@ def test_read_list__a_missing_column_is_told_beside_those_there(tmp_path: Path) 
         ("open_quote.csv", b'id,name\n"1,a\n'),
         ("cut.csv.gz", gzip.compress(b"id,name\n1,a\n" * 99)[:-12]),
         ("renamed.csv.gz", b"id,name\n1,a\n"),
+        ("cut_utf16.csv", "id,name\n1,a\n".encode("utf-16")[:-1]),
     ],
-    ids=["empty", "blank", "ragged", "open quote", "cut gzip", "no gzip"],
+    ids=["empty", "blank", "ragged", "open quote", "cut gzip", "no gzip", "cut UTF-16"],
 )
 def test_read_list__what_is_no_csv_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -86,6 +95,31 @@ def test_read_list__what_is_no_csv_is_refused_by_name(tmp_path: Path, name: str,
 def test_read_list__an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*absent\.csv"):
         read_list(tmp_path / "absent.csv", ["id"])
+
+
+def test_one_row_each__rows_that_stand_there_twice_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    rows = pd.DataFrame({"id": ["1", "2", "1"], "label": ["a", "b", "a"]})
+    assert one_row_each(rows, "id", Path("list.csv"))["id"].tolist() == ["1", "2"]
+    assert "list.csv: 1 rows stand there twice" in caplog.text
+
+
+def test_one_row_each__rows_that_contradict_each_other_are_refused() -> None:
+    rows = pd.DataFrame({"id": ["1", "2", "1"], "label": ["a", "b", "b"]})
+    with pytest.raises(DataError, match=r"contradicts itself about 1 of its id, such as 1: label is 'a' and 'b'"):
+        one_row_each(rows, "id", Path("list.csv"))
+
+
+def test_one_row_each__a_row_without_its_key_is_refused() -> None:
+    with pytest.raises(DataError, match=r"list\.csv: 1 of 2 rows have no id"):
+        one_row_each(pd.DataFrame({"id": ["1", ""], "label": ["a", "b"]}), "id", Path("list.csv"))
+
+
+def test_with_files__absent_ones_are_left_out_unless_kept(caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.DataFrame({"image_id": ["1", "2"], "path": ["a.png", None]})
+    source, root = Path("list.csv"), Path("here")
+    assert with_files(table, source, root, keep=False)["path"].tolist() == ["a.png"]
+    assert "list.csv: 1 of 2 listed images are not in here" in caplog.text
+    assert with_files(table, source, root, keep=True)["path"].tolist() == ["a.png", ""]
 
 
 def touch(root: Path, *names: str) -> None:

@@ -67,10 +67,10 @@ def test_inspect__page_and_figures_stand_alone(inspect: Inspect, phantoms: Path)
         assert word in said or word == "Verdict"
 
 
-@pytest.fixture
-def leaking(phantoms: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def leaking(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Kermany with copies of training images in its test folder, one of another class, and files that are none."""
-    root = tmp_path / "leaking data"
+    root = tmp_path_factory.mktemp("leaking data") / "chest x-rays"
     shutil.copytree(phantoms / "kermany", root)
     sick = sorted((root / "train/PNEUMONIA").iterdir())[:3]
     images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sick]
@@ -83,8 +83,16 @@ def leaking(phantoms: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_inspect__copies_across_splits_are_a_leak(inspect: Inspect, leaking: Path) -> None:
-    status, said, out = inspect("data=kermany", f"data.root={leaking}", "data.split=official")
+@pytest.fixture(scope="module")
+def flawed(leaking: Path) -> tuple[int, str, Path]:
+    """Status, words and folder of one look at it."""
+    out = leaking.parent / "report"
+    result = CliRunner().invoke(app, ["inspect", "data=kermany", f"data.root={leaking}", "--out", str(out)])
+    return result.exit_code, result.output, out
+
+
+def test_inspect__copies_across_splits_are_a_leak(flawed: tuple[int, str, Path]) -> None:
+    status, said, out = flawed
     assert status == 1
     assert said.strip().splitlines()[-1] == "leak: 3 films in more than one split (1 identical, 1 near, 1 mirrored)"
     found = pd.read_csv(out / "duplicates.csv")
@@ -94,8 +102,8 @@ def test_inspect__copies_across_splits_are_a_leak(inspect: Inspect, leaking: Pat
     assert (out / "figures/duplicates.png").stat().st_size > 1000
 
 
-def test_inspect__unreadable_files_are_listed_each_with_its_cause(inspect: Inspect, leaking: Path) -> None:
-    _, said, out = inspect("data=kermany", f"data.root={leaking}")
+def test_inspect__unreadable_files_are_listed_each_with_its_cause(flawed: tuple[int, str, Path]) -> None:
+    _, said, out = flawed
     causes = dict(pd.read_csv(out / "unreadable.csv")[["image_id", "cause"]].to_numpy())
     assert causes.keys() == {f"test/NORMAL/IM-{number}-0001" for number in (9003, 9004, 9005)}
     assert causes["test/NORMAL/IM-9003-0001"] == "the file is empty"

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.inspection.films import film
 
 from pulmo.inspection import duplicates as module
 from pulmo.inspection.duplicates import by_kind, duplicates
 from pulmo.inspection.looking import look_at
-from tests.unit.inspection.test_hashing import film
 
 
 @pytest.fixture

@@ -95,13 +95,16 @@ class Ratios:
 
     pairs: Mapping[str, tuple[Values, Values]]
 
+    def __post_init__(self) -> None:
+        columns = {id(part): part for pair in self.pairs.values() for part in pair}  # the same array once
+        object.__setattr__(self, "_place", {name: position for position, name in enumerate(columns)})
+        object.__setattr__(self, "_columns", np.array(list(columns.values()), np.float32).T)
+
     def __call__(self, weights: Weights) -> dict[str, Values]:
         """(B, N) weights to (B,) values of each figure, by one product of matrices."""
-        columns: dict[int, Values] = {id(part): part for pair in self.pairs.values() for part in pair}
-        if not columns:
+        if not self.pairs:
             return {}
-        sums = (weights @ np.stack(list(columns.values()), axis=1).astype(np.float32)).astype(np.float64)
-        place = {name: position for position, name in enumerate(columns)}
+        sums, place = (weights @ self.__dict__["_columns"]).astype(np.float64), self.__dict__["_place"]
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
                 name: sums[:, place[id(above)]] / sums[:, place[id(below)]]

@@ -23,6 +23,18 @@ def evaluate(*arguments: object) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by the tests that look at figures."""
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing where nobody looks: ten figures take two seconds."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("pulmo.evaluation.folder.draw", lambda evaluation: {})
+
+
 @pytest.fixture(scope="module")
 def trained(shared: Path, phantoms: Path) -> Path:
     """A run of a small classifier on the RSNA phantoms."""
@@ -42,7 +54,7 @@ def facts_of(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / "evaluation.json").read_text()))
 
 
-def test_own_test_split__needs_neither_network_nor_images(own: Path) -> None:
+def test_own_test_split__needs_neither_network_nor_images(own: Path, drawn: None) -> None:
     shutil.rmtree(own / "checkpoints")
     status, output = evaluate(own, "--prevalence", "0.05")
     assert status == 0
@@ -93,7 +105,7 @@ def test_all__leaves_out_what_the_run_has_seen(own: Path, phantoms: Path) -> Non
     assert f"left out: {len(seen)} images that the run was trained or chosen on" in output
 
 
-def test_another_data_set__is_measured_whole_at_the_runs_cut_off(own: Path, phantoms: Path) -> None:
+def test_another_data_set__is_measured_whole_at_the_runs_cut_off(own: Path, phantoms: Path, drawn: None) -> None:
     status, output = evaluate(
         own, "data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram", "strategy=cpu"
     )
@@ -207,7 +219,7 @@ def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Pa
     assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
 
 
-def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path) -> None:
+def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path, drawn: None) -> None:
     assert evaluate(lungs, "--out", tmp_path)[0] == 0
     intervals = pd.read_csv(tmp_path / "intervals.csv", index_col="figure")
     figures = figures_of(lungs)
@@ -216,7 +228,7 @@ def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "dice.png").is_file()
 
 
-def test_opacities__have_sheets_of_masks_boxes_and_images(opacities: Path, tmp_path: Path) -> None:
+def test_opacities__have_sheets_of_masks_boxes_and_images(opacities: Path, tmp_path: Path, drawn: None) -> None:
     assert evaluate(opacities, "--out", tmp_path)[0] == 0
     intervals = pd.read_csv(tmp_path / "intervals.csv", index_col="figure")
     figures = figures_of(opacities)

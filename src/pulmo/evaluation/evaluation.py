@@ -174,6 +174,7 @@ def _facts(
         "data": data,
         "root": root,
         "split": split,
+        "images_of": {"test": "test split", "val": "validation split"}.get(split, "all images"),
         "own": own,
         "phantom": phantom,
         "predicted_by": by,

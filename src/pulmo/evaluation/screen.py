@@ -16,7 +16,7 @@ def headline(of: Evaluation) -> list[str]:
     counts = f"{facts['images']:,} images of {facts['patients']:,} patients, {facts['positives']:,} {found}"
     trained = "" if facts["own"] else f", external: the run was trained on {facts['trained_on']}"
     lines = [
-        f"{facts['run']} on {facts['data']} ({facts['split']} split{trained})",
+        f"{facts['run']} on {facts['data']} ({facts['images_of']}{trained})",
         counts + (f" ({100 * facts['positives'] / facts['images']:.1f} %)" if facts["images"] else ""),
         f"positive where the score reaches {of.cut.said}" if facts["threshold"] is not None else of.cut.said,
         f"scores: {facts['predicted_by']}; intervals: 95 %, {facts['resamples']:,} resamples of patients",

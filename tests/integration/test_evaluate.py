@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +240,17 @@ def test_opacities__have_sheets_of_masks_boxes_and_images(opacities: Path, tmp_p
     status, output = evaluate(opacities, "--threshold", "youden")
     assert status == 1
     assert "give a number" in output
+
+
+def test_three_classes__have_a_sheet_of_their_own(train: Callable[..., Path], tmp_path: Path, drawn: None) -> None:
+    folder = train("data.labels=three_class", "trainer.max_epochs=1", "logger=csv", data="kermany")
+    status, output = evaluate(folder, "--out", tmp_path / "out")
+    assert status == 0
+    intervals = pd.read_csv(tmp_path / "out" / "intervals.csv", index_col="figure")
+    figures = figures_of(folder)
+    assert intervals.loc["accuracy", "value"] == pytest.approx(figures["test/accuracy"])
+    assert intervals.loc["sensitivity/VIRUS", "value"] == pytest.approx(figures["test/sensitivity/VIRUS"])
+    assert "the likeliest class" in output
+    status, output = evaluate(folder, "--threshold", "0.3")
+    assert status == 1
+    assert "without a cut-off" in output

@@ -143,19 +143,18 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     with tempfile.TemporaryDirectory() as folder:
         predicted = predict(task, measured, _or_none(cut.value), nms_iou, Path(folder))
     selection = measured.selection
-    own = selection.own or bool(selection.split != "all" and selection.same_kind)
     facts = _facts(
         run,
         measured.name,
         str(measured.config.data.root),
         selection.split,
-        own=own,
+        own=selection.shared,
         phantom=is_phantom(measured.config),
         by="its network, by Lightning's Trainer",
     )
     notes = [*measured.notes, *selection.notes]
-    skipped = len(measured.datamodule.skipped)
-    notes += [f"{skipped} images could not be read, or have no mask, and are left out"] if skipped else []
+    skipped = selection.missed(measured.datamodule.skipped["image_id"])
+    notes += [f"left out: {skipped} images that cannot be read, or have no lung mask"] if skipped else []
     return predicted, facts, notes
 
 

@@ -21,7 +21,8 @@ class Selection:
     wanted     "test": the run's test images, of another data set the official ones; "val" likewise; "all": whatever the
                run has not seen. None: "test" of the run's own data set, "all" of another
 
-    After a call `split` is what was chosen, and `notes` say what was left out.
+    After a call `split` is what was chosen, `shared` whether the run knows images of it, and `notes` say what was left
+    out.
     """
 
     known: pd.DataFrame | None
@@ -29,13 +30,14 @@ class Selection:
     same_kind: bool
     wanted: Wanted | None
     split: str = ""
+    shared: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __call__(self, table: pd.DataFrame) -> pd.Series:
         """Give each row "test" or ""; raises `DataError` where nothing is left to measure."""
         self.notes = []
         roles = self._roles(table)
-        shared = bool((roles != "").any())
+        self.shared = shared = bool((roles != "").any())
         if self.own and not shared:
             raise DataError(
                 "none of the images is in the run's split.csv: give data.root=FOLDER of its own data set, or data=NAME "
@@ -50,6 +52,14 @@ class Selection:
                 f"no image is left to measure: {'; '.join(self.notes) or f'there is no {self.split} split'}"
             )
         return chosen.map({True: "test", False: ""})
+
+    def missed(self, image_ids: "pd.Series[str]") -> int:
+        """How many of the images that the data module left out by itself would have been measured."""
+        if self.known is None or not self.shared:
+            return len(image_ids)
+        known = self.known.drop_duplicates("image_id").set_index("image_id")["split"]
+        roles = image_ids.map(known)
+        return int((roles.ne("train") & roles.ne("val")).sum() if self.split == "all" else roles.eq(self.split).sum())
 
     def _roles(self, table: pd.DataFrame) -> pd.Series:
         """The split of each image in the run's own table; "" where it does not stand there."""

@@ -17,6 +17,8 @@ NAMES = {
     "log_loss": "log loss",
     "npv": "NPV",
     "f1": "F1",
+    "dice": "Dice",
+    "dice_with_empty": "Dice with empty",
     "iou": "IoU",
     "iou_with_empty": "IoU with empty",
     "rsna_score": "RSNA score",

@@ -70,7 +70,8 @@ def box_sheet(
         "false_positives_per_image": (false, one),
     }
     patients = patients_of(table)
-    intervals = share_intervals(Ratios(pairs), patients, resamples, seed, boxed)
+    with_truth = len(np.unique(patients[truths > 0].astype(str)))
+    intervals = share_intervals(Ratios(pairs), patients, resamples, seed, boxed, with_truth)
     rates, sensitivity = boxed.curve()
     return BoxSheet(
         images=images,

@@ -70,6 +70,9 @@ def labelled_rows(table: pd.DataFrame, what: str, *columns: str) -> pd.DataFrame
         raise DataError(f"{what} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     labels = pd.to_numeric(table["label"], errors="coerce").fillna(-1)
     labelled = table.assign(label=labels.astype(np.int64))[labels >= 0]
+    repeated = labelled["image_id"][labelled["image_id"].duplicated()] if "image_id" in labelled else labelled[:0]
+    if len(repeated):
+        raise DataError(f"{what}: {len(repeated)} images stand twice, such as {repeated.iloc[0]}")
     if labelled.empty:
         raise DataError(f"{what} has no image with a label: there is nothing to measure against")
     return labelled
@@ -82,13 +85,21 @@ def named(figures: Mapping[str, T], prefix: str) -> dict[str, T]:
 
 
 def share_intervals(
-    shares: Ratios, patients: npt.NDArray[np.generic], resamples: int, seed: int, *further: Weighted
+    shares: Ratios,
+    patients: npt.NDArray[np.generic],
+    resamples: int,
+    seed: int,
+    further: Weighted | None = None,
+    of_patients: int | None = None,
 ) -> dict[str, Interval]:
-    """Each figure on all images with its interval over patients; shares of 0 and 1 have the exact one."""
-    figures, evidence = together(shares, *further), shares.evidence(patients)
+    """Each figure on all images with its interval over patients; shares of 0 and 1 have the exact one.
+
+    The figures of `further` are shares of `of_patients`, where that is given.
+    """
+    figures, evidence = together(shares, *([further] if further else [])), shares.evidence(patients)
     whole = figures(np.ones((1, len(patients)), np.float32))
     drawn = resampled_figures(figures, patients, resamples=resamples, seed=seed)
-    return {name: interval(float(whole[name][0]), drawn[name], evidence.get(name)) for name in drawn}
+    return {name: interval(float(whole[name][0]), drawn[name], evidence.get(name, of_patients)) for name in drawn}
 
 
 def patients_of(table: pd.DataFrame) -> npt.NDArray[np.generic]:

@@ -199,6 +199,15 @@ def test_run_without_parts__says_which(own: Path, phantoms: Path) -> None:
     assert "checkpoints/best.ckpt" in output
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "checkpoints/best.ckpt"])
+def test_part_that_breaks_off__is_told(own: Path, phantoms: Path, name: str) -> None:
+    whole = (own / name).read_bytes()
+    (own / name).write_bytes(whole[: len(whole) // 2])
+    status, output = evaluate(own, "data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram")
+    assert status == 1
+    assert name in output
+
+
 def test_spoilt_predictions__are_told(own: Path) -> None:
     table = pd.read_csv(own / "predictions_test.csv")
     table.assign(score=np.nan).to_csv(own / "predictions_test.csv", index=False)

@@ -45,7 +45,7 @@ def draw(of: Evaluation) -> Drawn:
 
 RELIABILITY = (
     "Share of positive images against their mean score, in 15 bins of equal width, with 95 % intervals. Below the "
-    "diagonal scores are too high. Dashed: after temperature scaling, fitted on validation."
+    "diagonal scores are too high. Dashed: after temperature scaling, fitted on validation. Pale: fewer than 5 images."
 )
 
 
@@ -117,11 +117,15 @@ def _of_subgroups(sheet: ImageSheet, title: str) -> Drawings:
         if not any(name in group.figures for group in sheet.subgroups):
             continue
         rows = [
-            _row(group.by, group.name, f"{group.images:,}", group.figures.get(name), group.few or "too few")
+            _row(
+                group.by, group.name, f"{group.images:,}", group.figures.get(name), group.few.removeprefix("too few: ")
+            )
             for group in sheet.subgroups
         ]
         whole = _row("", "all images", f"{sheet.images:,}", sheet.figures[name], "undefined")
-        caption = f"{title_of(name)} by subgroup, with the number of images; dotted: all images."
+        caption = (
+            f"{title_of(name)} by subgroup; dotted: all images. Of fewer than 10 of a class the number stands alone."
+        )
         drawings[f"subgroups_{name}"] = (partial(forest_plot, rows, whole, title_of(name), title), caption)
     return drawings
 

@@ -134,8 +134,8 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
 
 def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
     """The run's network over the images; the first line on the screen says which and on what."""
+    task = run.task  # first: it says what is wrong with a checkpoint
     measured = data_to_measure(run, wish.overrides, wish.split)
-    task = run.task
     if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
         _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)

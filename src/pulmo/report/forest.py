@@ -78,7 +78,7 @@ def _draw(axes: Axes, place: int, row: Row, colour: str) -> None:
         _write(axes, AXES[1] + 0.1, place, row.note, style="italic", color=GREY)
         return
     if not math.isnan(row.low):
-        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt")
+        axes.plot([row.low, row.high], [place, place], color=colour, linestyle="-", linewidth=1.4)
     axes.plot(row.value, place, "s", color=colour, markersize=5, clip_on=False)
     interval = "" if math.isnan(row.low) else f" ({row.low:.3f}–{row.high:.3f})"
     _write(axes, AXES[1] + 0.1, place, f"{row.value:.3f}{interval}")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pulmo.report.style import BLUE, GREY, VERMILLION, legend_below, new_figure, say, styled
 
 SIDE = 4.2  # inches
-FEWEST = 5  # images of a bin whose interval is drawn
+FEWEST = 5  # images of a bin that the line goes through, and whose interval is drawn
 
 Values = NDArray[np.float64]
 LOOKS = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))
@@ -44,7 +44,8 @@ def reliability_diagram(
     """Share of positives against the mean score of each bin, with intervals, and below how the scores are spread.
 
     `curves` is name → bins, one or two, such as before and after temperature scaling. The area of a marker grows with
-    its bin's images; a bin of fewer than 5 has no interval. The lower axes count the images of the first.
+    its bin's images; a bin of fewer than 5 is pale, and neither line nor interval is drawn of it. The lower axes count
+    the images of the first.
     """
     figure = new_figure(SIDE, SIDE + 1.6)
     grid = figure.add_gridspec(2, 1, height_ratios=(4, 1))
@@ -77,5 +78,7 @@ def _draw(axes: Axes, name: str, curve: Reliability, look: tuple[str, str, str])
     shown = images >= FEWEST
     axes.vlines(mean[shown], low[shown], high[shown], color=colour, linewidth=1.0, alpha=0.7)
     sizes = 12 + 60 * images / images.max()
-    axes.scatter(mean, share, sizes, color=(colour, 0.55), edgecolor=colour, marker=marker, clip_on=False, zorder=3)
-    axes.plot(mean, share, color=colour, linestyle=line_style, linewidth=1.2)
+    for part, fill, edge in ((shown, 0.55, 1.0), (~shown, 0.1, 0.55)):
+        looks = {"color": (colour, fill), "edgecolor": (colour, edge), "zorder": 3}
+        axes.scatter(mean[part], share[part], sizes[part], marker=marker, clip_on=False, **looks)  # type: ignore[arg-type]
+    axes.plot(mean[shown], share[shown], color=colour, linestyle=line_style, linewidth=1.2)

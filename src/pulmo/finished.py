@@ -50,8 +50,11 @@ class FinishedRun:
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """The figures of metrics.json; null is None."""
-        figures: dict[str, float | None] = json.loads(self._part("metrics.json").read_text())
-        return figures
+        path = self._part("metrics.json")
+        try:
+            return dict(json.loads(path.read_text()))
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
 
     @cached_property
     def overrides(self) -> list[str]:

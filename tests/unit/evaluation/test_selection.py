@@ -1,0 +1,94 @@
+"""No run is measured on an image that it has seen, unless that is asked for."""
+
+import pandas as pd
+import pytest
+
+from pulmo.errors import DataError
+from pulmo.evaluation.selection import Selection
+
+KNOWN = pd.DataFrame(
+    {
+        "image_id": ["a", "b", "c", "d"],
+        "patient_id": ["1", "2", "3", "4"],
+        "split": ["train", "val", "test", "test"],
+        "path": ["/x/a.png", "/x/b.png", "/x/c.png", "/x/d.png"],
+    }
+)
+
+
+def table(*image_ids: str, patients: str = "", official: str = "") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image_id": list(image_ids),
+            "patient_id": list(patients) or [f"of {name}" for name in image_ids],
+            "split": official or "",
+            "path": [f"/y/{name}.png" for name in image_ids],
+        }
+    )
+
+
+def chosen(selection: Selection, images: pd.DataFrame) -> list[str]:
+    return list(images["image_id"][selection(images) == "test"])
+
+
+def test_own_data_set__is_the_runs_own_test() -> None:
+    selection = Selection(KNOWN, own=True, same_kind=True, wanted=None)
+    assert chosen(selection, table("a", "b", "c", "d", "new")) == ["c", "d"]
+    assert (selection.split, selection.notes) == ("test", [])
+
+
+def test_own_data_set__all_is_what_was_not_seen_by_patient() -> None:
+    selection = Selection(KNOWN, own=True, same_kind=True, wanted="all")
+    images = table("a", "b", "c", "d", "new", "newer", patients="123415"[:5] + "9")
+    assert chosen(selection, images) == ["c", "d", "newer"]  # "new" is of patient 1, who was trained on
+    assert selection.notes == [
+        "left out: 2 images that the run was trained or chosen on",
+        "left out: 1 images of patients that it was trained or chosen on",
+    ]
+
+
+def test_own_data_set__validation_is_told() -> None:
+    selection = Selection(KNOWN, own=True, same_kind=True, wanted="val")
+    assert chosen(selection, table("a", "b", "c")) == ["b"]
+    assert "fitted on them" in selection.notes[0]
+
+
+def test_own_data_set__that_it_is_not_is_refused() -> None:
+    with pytest.raises(DataError, match="data=NAME"):
+        Selection(KNOWN, own=True, same_kind=True, wanted=None)(table("q", "r"))
+
+
+def test_another_data_set__is_measured_whole_even_where_patients_are_numbered_alike() -> None:
+    selection = Selection(KNOWN, own=False, same_kind=True, wanted=None)
+    assert chosen(selection, table("q", "r", patients="12")) == ["q", "r"]
+    assert selection.split == "all"
+
+
+def test_another_data_set__with_files_of_the_same_names_is_told() -> None:
+    selection = Selection(KNOWN, own=False, same_kind=False, wanted=None)
+    assert chosen(selection, table("a", "r")) == ["a", "r"]
+    assert "1 files are called as files" in selection.notes[0]
+
+
+def test_same_layout_that_shares_images__counts_as_the_runs_own() -> None:
+    selection = Selection(KNOWN, own=False, same_kind=True, wanted=None)
+    assert chosen(selection, table("a", "c", "new")) == ["c"]
+
+
+def test_official_split__is_the_data_sets_own_and_told_where_there_is_none() -> None:
+    selection = Selection(KNOWN, own=False, same_kind=False, wanted="test")
+    images = table("q", "r").assign(split=["test", "train"])
+    assert chosen(selection, images) == ["q"]
+    with pytest.raises(DataError, match="give --split all"):
+        selection(table("q", "r"))
+
+
+def test_nothing_left__is_refused_with_the_reason() -> None:
+    with pytest.raises(DataError, match="left out: 2 images"):
+        Selection(KNOWN, own=False, same_kind=True, wanted="all")(table("a", "b"))
+
+
+def test_run_without_split__is_told() -> None:
+    selection = Selection(None, own=False, same_kind=True, wanted=None)
+    assert chosen(selection, table("a")) == ["a"]
+    assert "nobody knows" in selection.notes[0]

@@ -1,0 +1,112 @@
+"""Sheets of masks and of boxes, against the figures that a run computes from pixels and boxes themselves."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pulmo.errors import DataError
+from pulmo.metrics.boxes import box_columns, detection_metrics
+from pulmo.metrics.segmentation import mask_histograms, per_image, segmentation_metrics
+from pulmo.sheets.boxes import box_sheet
+from pulmo.sheets.masks import mask_sheet
+
+
+def masks_table(images: int = 60) -> tuple[pd.DataFrame, dict[str, float]]:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.zeros(images, 16, 16, dtype=torch.uint8)
+    for k in range(images - 6):  # the last six are empty
+        truth[k, 2 : 4 + k % 10, 3:9] = 1
+    probabilities = (0.4 * truth + 0.55 * torch.rand(truth.shape, generator=generator)).clamp(0, 1)
+    probabilities[-3:] = 0  # rightly so
+    histograms = mask_histograms(probabilities, truth)
+    columns = {name: values.numpy() for name, values in per_image(histograms, 0.5).items()}
+    label = (columns["true_area"] > 0).astype(int)
+    people = [f"p{k // 3}" for k in range(images)]
+    table = pd.DataFrame({"image_id": range(images), "patient_id": people, "label": label, **columns})
+    return table.assign(sex=["F", "M"] * (images // 2)), segmentation_metrics(histograms, {"": 0.5})
+
+
+def test_masks__figures_are_those_of_the_pixels() -> None:
+    table, expected = masks_table()
+    sheet = mask_sheet(table, resamples=200)
+    assert (sheet.images, sheet.drawn, sheet.patients) == (60, 54, 20)
+    for name in ("dice", "iou", "dice_with_empty", "iou_with_empty"):
+        assert sheet.figures[name].value == pytest.approx(expected[name], abs=1e-6), name
+        assert sheet.figures[name].low < expected[name] < sheet.figures[name].high
+
+
+def test_masks__groups_are_thirds_by_area_and_the_tables_own() -> None:
+    table, _ = masks_table()
+    groups = mask_sheet(table, resamples=50).groups
+    thirds = [group for group in groups if group.by == "true area"]
+    assert sum(group.images for group in thirds) == 54
+    women = next(group for group in groups if (group.by, group.name) == ("sex", "F"))
+    drawn = table[(table["sex"] == "F") & (table["true_area"] > 0)]
+    assert women.figures["dice"].value == pytest.approx(drawn["dice"].mean(), abs=1e-6)
+    few = mask_sheet(table.assign(sex=["F"] * 55 + ["M"] * 5), resamples=50).groups[-1]
+    assert (few.figures, few.few) == ({}, "too few: 0 with a true mask")
+
+
+def boxes_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], list[float]]:
+    rng = np.random.default_rng(0)
+    boxes, truths = [], []
+    for k in range(40):
+        true = np.array([[10, 10, 40, 50], [60, 20, 90, 70]], np.float32)[: k % 3]
+        near = true + rng.normal(0, 3, true.shape)
+        alarms = rng.uniform(0, 40, (rng.integers(0, 3), 2)).repeat(2, 1)[:, [0, 2, 1, 3]] + [0, 0, 20, 20]
+        found = np.concatenate([near, alarms])
+        boxes.append(torch.tensor(np.column_stack([found, rng.random(len(found))]), dtype=torch.float32))
+        truths.append(torch.tensor(true))
+    columns = box_columns({"row": torch.arange(40), "boxes": boxes, "true_boxes": truths})  # type: ignore[typeddict-item]
+    of_boxes = pd.DataFrame(
+        {"image_id": columns["row"], **{name: columns[name] for name in ("score", "true_positive")}}
+    )
+    counts = [len(true) for true in truths]
+    images = pd.DataFrame({"image_id": range(40), "patient_id": [k // 2 for k in range(40)], "true_boxes": counts})
+    images["label"] = (images["true_boxes"] > 0).astype(int)
+    return images, of_boxes, detection_metrics(boxes, truths, 0.5), counts
+
+
+def test_boxes__figures_are_those_of_the_boxes_themselves() -> None:
+    images, boxes, expected, _ = boxes_tables()
+    sheet = box_sheet(images, boxes, 0.5, resamples=200)
+    for name in ("box_sensitivity", "box_precision", "false_positives_per_image", "froc_score"):
+        found = sheet.figures[name]
+        assert found.value == pytest.approx(expected[name], abs=1e-6), name
+        assert found.low < found.value < found.high
+    assert "rsna_score" not in sheet.figures
+    rates, sensitivity = sheet.curve
+    assert np.interp(1.0, rates, sensitivity) == pytest.approx(sheet.froc["1"].value, abs=1e-6)
+
+
+def test_boxes__interval_is_that_of_a_plain_loop_over_patients() -> None:
+    images, boxes, _, counts = boxes_tables()
+    right = boxes[boxes["score"] >= 0.5].groupby("image_id")["true_positive"].sum().reindex(range(40), fill_value=0)
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(4000):
+        pairs = rng.integers(0, 20, 20)
+        rows = np.concatenate([2 * pairs, 2 * pairs + 1])
+        drawn.append(right.to_numpy()[rows].sum() / np.asarray(counts)[rows].sum())
+    found = box_sheet(images, boxes, 0.5, resamples=4000).figures["box_sensitivity"]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.02)
+
+
+def test_boxes__of_nothing_found_keep_an_interval() -> None:
+    images, boxes, _, _ = boxes_tables()
+    sheet = box_sheet(images, boxes.assign(true_positive=0), 0.5, resamples=50)
+    assert sheet.froc["8"].value == 0
+    assert sheet.froc["8"].high > 0.1
+
+
+def test_tables__that_contradict_themselves_say_so() -> None:
+    images, boxes, _, _ = boxes_tables()
+    with pytest.raises(DataError, match="boxes are of no image"):
+        box_sheet(images[:10], boxes, 0.5, resamples=10)
+    with pytest.raises(DataError, match="boxes have no score"):
+        box_sheet(images, boxes.assign(score=np.nan), 0.5, resamples=10)
+    with pytest.raises(DataError, match="stand twice, such as 0"):
+        box_sheet(pd.concat([images, images]), boxes, 0.5, resamples=10)
+    table, _ = masks_table()
+    with pytest.raises(DataError, match="dice that is no share"):
+        mask_sheet(table.assign(dice=7.0), resamples=10)

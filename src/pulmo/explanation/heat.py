@@ -12,7 +12,7 @@ from pulmo.data.dataset import filled
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
-from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, located, picture_of, summary
+from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
 from pulmo.explanation.writing import Folder, file_names, localisation_text, print_table, write_pictures
 from pulmo.finished import FinishedRun
@@ -108,7 +108,7 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
     if found.empty:
         return []
     text = localisation_text(found)
-    folder.csv("localisation.csv", text)
+    folder.csv("localisation.csv", as_table(found))
     print_table(text, f"where the heat lies: {facts['images']}")
     cold = int(found.loc[found["group"] == "all images", "without_heat"].max())
     figure = folder.figure("localisation", heat_beside_chance(found.to_dict("records")))
@@ -116,7 +116,7 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
         Section(
             "Where the heat lies",
             [
-                Grid(text, "Means over the images, 95 % intervals by patient (percentile bootstrap)"),
+                Grid(text, "Share of the heat inside, and of the area; whether the maximum is inside. Means over the images, 95 % intervals by patient (percentile bootstrap)"),
                 Picture.of(figure, "Dots: heat map. Strokes: what chance would give."),
                 Text(
                     "Heat spread evenly has the area's share inside; heat / area says how many times more it is. The "

@@ -102,3 +102,14 @@ def as_plain(summarised: pd.DataFrame) -> list[dict[str, object]]:
         return int(value) if isinstance(value, np.integer) else value
 
     return [{str(name): plain(value) for name, value in row.items()} for row in summarised.to_dict("records")]
+
+
+def as_table(summarised: pd.DataFrame) -> pd.DataFrame:
+    """For csv: `region, group, images, figure, value, low, high`, one row a figure."""
+    rows = [
+        {"region": row["region"], "group": row["group"], "images": row["images"], "figure": name, **figure._asdict()}
+        for row in summarised.to_dict("records")
+        for name, figure in row.items()
+        if isinstance(figure, Interval)
+    ]
+    return pd.DataFrame(rows)

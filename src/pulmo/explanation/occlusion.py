@@ -1,8 +1,9 @@
 """Radiographs of which a part is taken away: what is left for a network that looks where it should not.
 
-What is taken away is filled with the mean grey of what is kept, so that nothing of its brightness is left behind, and
-no edge is stronger than it must be. Its outline stays visible: of lungs that a segmenter drew, that outline tells of
-consolidations too, since they are often left out of it. `lung box removed` hides it, and `outline alone` shows nothing else.
+What is taken away becomes one grey, half of the full range, the same in all images. A mean of the image would carry news
+across: of what is taken away, its brightness; of what is kept, its exposure, to where the network looks for the lungs.
+The outline of the filled part stays visible, and of lungs that a segmenter drew it tells of consolidations too, since
+they are often left out of it. `lung box removed` hides it, and `outline alone` shows nothing else.
 """
 
 from collections.abc import Callable
@@ -38,11 +39,8 @@ class Occlusion:
 
 
 def kept(grey: Grey, visible: npt.NDArray[np.bool_]) -> Grey:
-    """The grey where it is `visible`, the mean of that everywhere else."""
-    if visible.all():
-        return grey
-    level = grey[visible].mean() if visible.any() else np.iinfo(grey.dtype).max / 2
-    return np.where(visible, grey, np.asarray(round(float(level)), grey.dtype))
+    """The grey where it is `visible`, half of the full range everywhere else."""
+    return np.where(visible, grey, np.asarray(np.iinfo(grey.dtype).max // 2 + 1, grey.dtype))
 
 
 def _lungs_only(grey: Grey, lungs: Lungs | None) -> Grey:

@@ -54,7 +54,7 @@ def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> lis
                 Picture.of(curve, "AUROC of each occlusion. Squares: no lung is to be seen."),
                 Picture.of(shown, "What the network was shown."),
                 Text(
-                    f"{what} What is taken away is filled with the mean grey of what is kept. Drop: AUROC of the whole "
+                    f"{what} What is taken away becomes one grey, the same in all images. Drop: AUROC of the whole "
                     "image less that of this one, on the same images."
                 ),
                 Text(LIMITS),

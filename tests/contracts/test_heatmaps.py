@@ -23,7 +23,9 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("model", CLASSIFIERS)
-def test_classifier__has_heat_from_its_last_map(composed: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
+def test_classifier__has_heat_from_its_last_map(
+    composed: Callable[..., DictConfig], tmp_path: Path, model: str
+) -> None:
     config = composed(f"model={model}", "model.input.size=64", "strategy=cpu")
     task = run.build(config, tmp_path).task.eval()
     heat = HeatMaps(task)

@@ -62,8 +62,8 @@ def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resam
     """One row a region and group: number of images, and each figure as an `Interval` by patient.
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
-    `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images that
-    have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
+    `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images
+    that have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
     """
     rows = []
     for region, columns in regions.items():

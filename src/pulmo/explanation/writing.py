@@ -93,11 +93,6 @@ def file_names(image_ids: Iterable[str]) -> list[str]:
     return [f"{place:03d}_{name}" for place, name in enumerate(plain, 1)]
 
 
-def text_of(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose intervals are text, for a page or a screen."""
-    return table.map(lambda value: str(value) if isinstance(value, (Interval, int, np.integer)) else value)
-
-
 def localisation_text(summarised: pd.DataFrame) -> pd.DataFrame:
     """The table of `localisation.summary` as text, with names that a reader understands."""
     shown = pd.DataFrame({"inside": summarised["region"], "of": summarised["group"]})

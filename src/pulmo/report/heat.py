@@ -74,9 +74,8 @@ def heat_sheet(cases: Sequence[HeatCase], title: str = "") -> Figure:
         _draw(frame.inset_axes((0, 0, HALF, 1)), case.image, case)
         _draw(frame.inset_axes((1 - HALF, 0, HALF, 1)), overlay(case.image, case.heat), case)
     _legend(figure, cases)
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 1), COLOURS), ax=grid, location="bottom", shrink=0.5, aspect=40, pad=0.02, fraction=0.03
-    )
+    scale = ScalarMappable(Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.5, aspect=40, pad=0.02, fraction=0.03)
     bar.set_label("heat, as a share of the image's largest")
     return figure
 
@@ -97,7 +96,9 @@ def _legend(figure: Figure, cases: Sequence[HeatCase]) -> None:
         "lung mask": (LUNGS, any(case.lungs is not None and case.lungs.any() for case in cases)),
     }
     handles = [
-        Line2D([], [], color=colour, linestyle=line, label=name) for name, ((colour, line), there) in known.items() if there
+        Line2D([], [], color=colour, linestyle=line, label=name)
+        for name, ((colour, line), there) in known.items()
+        if there
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.unit.tasks import known_boxes
 from torch import Tensor, nn, optim
 
 from pulmo.errors import ConfigError, DataError
@@ -20,7 +21,6 @@ from pulmo.models.image_input import ImageInput
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.thresholds import Fixed
 from pulmo.transforms.preprocess import Preprocess
-from tests.unit.tasks import known_boxes
 
 SIDE, COUNT = 40, 60
 TOKEN, LUNGS = (slice(0, 3), slice(0, 3)), (slice(12, 28), slice(8, 32))
@@ -84,7 +84,9 @@ def test_probe__tells_on_a_network_that_reads_the_border(films: Images) -> None:
     aurocs = by_name(probed)
     assert aurocs["whole image"] == aurocs["lungs removed"] == aurocs["borders only"] == (1, 1, 1)
     assert aurocs["lungs only"][0] == 0.5
-    assert "borders only: still ranks pneumonia with AUROC 1.000 (1.000–1.000) where no lung" in " ".join(probed.verdict)
+    assert "borders only: still ranks pneumonia with AUROC 1.000 (1.000–1.000) where no lung" in " ".join(
+        probed.verdict
+    )
 
 
 def test_probe__clears_a_network_that_reads_the_lungs(films: Images) -> None:
@@ -124,15 +126,14 @@ def test_probe__compares_with_the_whole_of_those_images_that_have_a_mask(films: 
 def test_probe__of_a_run_on_lungs_alone_sees_nothing_of_the_rest(films: Images) -> None:
     masked = Images(films.name, films.table, Preprocess(size=SIDE, use="lungs"))
     aurocs = by_name(probe(reader(TOKEN), masked, resamples=200))
-    assert aurocs["whole image"][0] == aurocs["borders only"][0] == 0.5  # black for all
+    assert list(aurocs) == ["whole image", "centre only", "lungs removed", "outline alone"]
+    assert aurocs["whole image"][0] == 0.5  # the corner is black for all
     told = probe(reader(LUNGS), masked, resamples=200)
     assert by_name(told)["whole image"][0] == 1
     assert by_name(told)["outline alone"][0] == 0.5
 
 
-def test_probe__leaves_out_what_cannot_be_read(
-    films: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_probe__leaves_out_what_cannot_be_read(films: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "bad.png").write_bytes(b"not an image")
     paths = films.table["path"].where(films.table.index > 0, str(tmp_path / "bad.png"))
     probed = probe(reader(LUNGS), of(films, path=paths), resamples=200)

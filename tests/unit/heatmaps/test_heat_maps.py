@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tests.unit.tasks import known_boxes
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
@@ -21,7 +22,6 @@ from pulmo.models.unext import UNeXt
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.segmentation import SegmentationTask
 from pulmo.thresholds import Fixed
-from tests.unit.tasks import known_boxes
 
 SIZE = 32
 SLOW = {"ablationcam", "scorecam"}

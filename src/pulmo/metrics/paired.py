@@ -2,7 +2,8 @@
 
 DeLong's test is of DeLong, DeLong and Clarke-Pearson 1988 (10.2307/2531595), computed by the midranks of Sun and Xu
 2014 (10.1109/LSP.2014.2337313); McNemar's of McNemar 1947 (10.1007/BF02295996), corrected for continuity as Edwards
-1948 does (10.1007/BF02289261). Both take images for independent. The bootstrap by patient does not, and takes any figure.
+1948 does (10.1007/BF02289261). Both take images for independent; the bootstrap by patient does not, and takes any
+figure.
 """
 
 import math

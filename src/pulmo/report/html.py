@@ -5,6 +5,7 @@ A page holds its style and pictures itself, so that it can be mailed and read of
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,23 @@ from typing import Literal
 import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pulmo.report import style
 
 TEMPLATES = Path(__file__).parent / "templates"
+NUMBER = re.compile(r"^([<>≈≤≥]? ?[-+−]?[\d,]*\.?\d|undefined$|–$|$)")
+LONG = 36  # characters of a cell that may be broken
+COLOURS = 64
+"""Of a figure's palette: its lines and text look the same, at a quarter of the bytes."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `kind` "warning" stands out, "code" is a command."""
+    """A paragraph; `kind` "warning" stands out, "code" is a command, "lead" is what to read if nothing else."""
 
     text: str
-    kind: Literal["plain", "warning", "code", "good"] = "plain"
+    kind: Literal["plain", "warning", "code", "good", "lead"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,37 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A figure that is to be seen from afar: its value, what it is, and what belongs to it, such as its interval."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles side by side."""
+
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
 class Grid:
-    """A table; numbers stand right. Cells are text already."""
+    """A table; columns of numbers stand right, of words left. Cells are text already."""
 
     table: pd.DataFrame
     caption: str = ""
+
+    @property
+    def looks(self) -> list[str]:
+        """Of each column: "number", or "word", or "long" where its words may be broken."""
+        looks = []
+        for place in range(len(self.table.columns)):
+            cells = [str(cell) for cell in self.table.iloc[:, place]]
+            numbers = bool(cells) and any(cells) and all(NUMBER.match(cell) for cell in cells)
+            looks.append("number" if numbers else "long" if max(map(len, cells), default=0) > LONG else "word")
+        return looks
 
 
 @dataclass(frozen=True)
@@ -57,6 +89,14 @@ class Picture:
             figure.savefig(stream, format="png")
             return cls(stream.getvalue(), caption, alt)
 
+    @classmethod
+    def read(cls, path: Path, caption: str, alt: str = "") -> "Picture":
+        """A figure's PNG from disk, with fewer colours; raises OSError where it cannot be read."""
+        with Image.open(path) as image, io.BytesIO() as stream:
+            few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few.save(stream, format="png", optimize=True)
+            return cls(stream.getvalue(), caption, alt)
+
     @property
     def address(self) -> str:
         """The picture itself, as a data address."""
@@ -66,12 +106,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures side by side where there is room."""
+    """Pictures side by side where there is room; `small` ones are as wide as a thumbnail."""
 
     pictures: Sequence[Picture]
+    small: bool = False
 
 
-Block = Text | Facts | Grid | Picture | Pictures
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are shown when `title` is clicked, and in print."""
+
+    title: str
+    blocks: Sequence["Block"]
+
+
+Block = Text | Facts | Tiles | Grid | Picture | Pictures | Fold
 
 
 @dataclass(frozen=True)

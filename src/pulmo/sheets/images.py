@@ -1,0 +1,144 @@
+"""What a predictions table says of images: figures, operating points, calibration, subgroups, with intervals."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
+from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
+from pulmo.sheets import calibration as calibrations
+from pulmo.sheets import operating_points as points
+from pulmo.sheets import subgroups as groups
+from pulmo.sheets.calibration import Calibration
+from pulmo.sheets.operating_points import OperatingPoint
+from pulmo.sheets.predictions import Scored, named, scored
+from pulmo.sheets.subgroups import Subgroup
+
+PARTS = ("point/", "calibration/", "scaled/", "group/")
+
+
+@dataclass(frozen=True)
+class ImageSheet:
+    """Figures of classified images; every interval is of 95 %, over resampled patients.
+
+    class_names       of more than two classes; empty for two
+    cut_off           the run's own; NaN for more than two classes, of which the likeliest is taken
+    prevalence        share of positives among the images; `asked_prevalence` is the one that the user gave
+    figures           at the run's cut-off, named as in metrics.json; `brier` and `ece` too
+    operating_points  the run's own first; empty for more than two classes
+    """
+
+    images: int
+    patients: int
+    positives: int
+    class_names: tuple[str, ...]
+    cut_off: float
+    asked_prevalence: float | None
+    resamples: int
+    figures: dict[str, Interval]
+    operating_points: list[OperatingPoint]
+    calibration: Calibration
+    subgroups: list[Subgroup]
+
+    @property
+    def prevalence(self) -> float:
+        """Share of positive images."""
+        return self.positives / self.images
+
+
+def image_sheet(
+    test: pd.DataFrame,
+    val: pd.DataFrame | None,
+    cut_off: float,
+    *,
+    prevalence: float | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> ImageSheet:
+    """Measure the labelled images of `test`; what is fitted is fitted on `val`, never on them.
+
+    Both are predictions tables, as a run writes them. Raises `DataError` where a column is missing, a score is no
+    number between 0 and 1, or nothing is labelled. Without `val` fitted cut-offs and temperature are absent.
+    """
+    images = scored(test, "the predictions")
+    validation = None if val is None or not len(val) else scored(val, "the validation predictions")
+    several = bool(images.class_names)
+    if validation is not None and validation.class_names != images.class_names:
+        validation = None
+    cuts = {} if several else points.cut_offs(cut_off, validation)
+    fitted, absent = _temperature(validation)
+    scaled = None if fitted is None else calibrations.at_temperature(images, fitted)
+    plain: Weighted = (
+        MulticlassFigures(images.probabilities, images.labels, images.class_names)
+        if several
+        else BinaryFigures(images.scores, images.labels, {"": cut_off})
+    )
+    parts: list[Weighted] = [
+        plain,
+        points.measured(images, cuts),
+        *calibrations.measured(images, scaled),
+        *groups.measured(images, cut_off),
+    ]
+    found = _intervals(parts, images, cuts, prevalence, resamples, seed)
+    calibrated = calibrations.calibration(images, fitted, scaled, absent, found, seed)
+    figures = {name: value for name, value in found.items() if not name.startswith(PARTS)}
+    figures |= {name: calibrated.figures[name] for name in ("brier", "ece")}
+    return ImageSheet(
+        images=len(images.labels),
+        patients=len(np.unique(images.patients.astype(str))),
+        positives=int((images.labels > 0).sum()),
+        class_names=images.class_names,
+        cut_off=math.nan if several else cut_off,
+        asked_prevalence=prevalence,
+        resamples=resamples,
+        figures=figures,
+        operating_points=points.operating_points(images, cuts, found, prevalence),
+        calibration=calibrated,
+        subgroups=groups.subgroups(images, found),
+    )
+
+
+def _temperature(val: Scored | None) -> tuple[float | None, str]:
+    """The temperature, or why there is none."""
+    if val is None:
+        return None, "no validation predictions to fit a temperature on"
+    if len(np.unique(val.labels)) < 2:
+        return None, "validation holds one class alone"
+    return calibrations.temperature(val), ""
+
+
+def _intervals(
+    parts: Sequence[Weighted],
+    images: Scored,
+    cuts: Mapping[str, float | str],
+    prevalence: float | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    figures, patients = together(*parts), images.patients
+    whole = figures(np.ones((1, len(images.labels)), np.float32))
+    values = {name: np.asarray(value, np.float64) for name, value in whole.items()}
+    drawn = resampled_figures(figures, patients, resamples=resamples, seed=seed)
+    if prevalence is not None:
+        values |= points.at_prevalence(values, cuts, prevalence)
+        drawn |= points.at_prevalence(drawn, cuts, prevalence)
+    shares = [part.evidence(patients) for part in parts if isinstance(part, Ratios)]
+    evidence = {name: count for part in shares for name, count in part.items()}
+    evidence |= named(evidence, f"point/{points.OWN}/")
+    return {name: _interval(name, float(values[name][0]), drawn[name], evidence.get(name)) for name in drawn}
+
+
+def _interval(name: str, value: float, drawn: Floats, patients: int | None) -> Interval:
+    """The percentile interval; of a calibration error the basic one.
+
+    A resample repeats images, so that the error of its bins lies above that of the images as a rule, and so would
+    the percentiles: they are reflected about the figure (Davison and Hinkley, Bootstrap methods, 1997, section 5.2).
+    """
+    if not name.rpartition("/")[2].startswith("ece"):
+        return interval(value, drawn, patients)
+    found = interval(value, drawn)
+    low, high = 2 * value - found.high, 2 * value - found.low
+    return Interval(value, max(0.0, min(low, value)), min(1.0, max(high, value)))

@@ -60,7 +60,8 @@ class Board:
         for group in self.groups:
             pairs = pairs_of(group)
             if pairs:
-                found.append((test_tables(pairs), remarks(group, pairs)))
+                tables = test_tables(pairs)
+                found.append((tables, remarks(group, pairs, tables)))
         return found
 
 

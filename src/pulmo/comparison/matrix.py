@@ -61,7 +61,8 @@ def _evaluated(run: FinishedRun, name: str) -> dict[str, str]:
 
 def _interval(path: Path, name: str, value: float) -> Interval:
     try:
-        found = pd.read_csv(path).set_index("figure").loc[name]
-        return Interval(float(found["value"]), float(found["low"]), float(found["high"]))
-    except (OSError, ValueError, KeyError):
+        table = pd.read_csv(path)
+        found = table.loc[table["figure"] == name, ["value", "low", "high"]].to_numpy(float)
+        return Interval(*map(float, found[0]))
+    except (OSError, ValueError, KeyError, IndexError):
         return Interval(value, float("nan"), float("nan"))

@@ -1,7 +1,7 @@
 """Every two runs on the same images, tested against each other."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +14,8 @@ from pulmo.metrics.paired import delong, holm, mcnemar, paired_differences
 MOST_FOR_ALL = 5
 """Of more runs, each is tested against the first alone: 10 pairs can be read, 66 cannot."""
 FIRST, SECOND, DIFFERENCE, P, HOLM = "first", "second", "first − second (95 % by patient)", "p", "p, Holm"
+AREAS = "AUROC, and DeLong's test"
+DECISIONS = "Decisions: accuracy at each run's own threshold, and McNemar's test"
 SHORT = (FIRST, SECOND, DIFFERENCE, P, HOLM)
 """Columns for a screen."""
 
@@ -30,8 +32,8 @@ def test_tables(pairs: Sequence[tuple[Tested, Tested]]) -> dict[str, pd.DataFram
     """
     differences = [apart_of(first, other) for first, other in pairs]
     tables = {
-        "AUROC, and DeLong's test": _areas(pairs, differences),
-        "Decisions: accuracy at each run's own threshold, and McNemar's test": _decisions(pairs, differences),
+        AREAS: _areas(pairs, differences),
+        DECISIONS: _decisions(pairs, differences),
     }
     for name, title in (("dice", "Dice, mean over images"), ("rsna_score", "RSNA score, mean over images")):
         rows = [
@@ -119,12 +121,12 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def remarks(runs: Sequence[Tested], pairs: Sequence[tuple[Tested, Tested]]) -> list[str]:
-    """What a reader must know of these tests: what they take for independent, and how many there are."""
+def remarks(runs: Sequence[Tested], pairs: Sequence[tuple[Tested, Tested]], titles: Iterable[str]) -> list[str]:
+    """What a reader must know of the tables with these `titles`: what they take for independent, how many tests."""
     table = runs[0].table
     images, patients = len(table), table["patient_id"].nunique()
     told = []
-    if patients < images:
+    if patients < images and {AREAS, DECISIONS} & {*titles}:
         told.append(
             f"{images:,} images are of {patients:,} patients. DeLong's and McNemar's tests take images for "
             "independent: their p-values may be too small; the bootstrap draws whole patients: trust its intervals."

@@ -17,6 +17,7 @@ PLACES = ("default_root_dir", "cache_dir", "save_dir", "folder", "dirpath", "roo
 GROUPS = ("data", "model", "loss", "preprocess", "augment", "finetune", "threshold", "optimizer", "scheduler")
 
 TIME = re.compile(r"^\d{4}-\d{2}-\d{2}_")
+LACKING = "–"
 LONGEST = 40  # characters of a name that is made of settings
 
 Settings = dict[str, str]
@@ -63,10 +64,10 @@ def differing(settings: Sequence[Mapping[str, str]]) -> list[Settings]:
     keys = sorted({key for chosen in settings for key in chosen}, key=lambda key: (key.count("."), key))
     kept: dict[tuple[str, ...], str] = {}
     for key in keys:
-        values = tuple(chosen.get(key, "–") for chosen in settings)
+        values = tuple(chosen.get(key, LACKING) for chosen in settings)
         if len(set(values)) > 1:
             kept.setdefault((key.rsplit(".", 1)[-1], *values), key)
-    return [{key: chosen.get(key, "–") for key in kept.values()} for chosen in settings]
+    return [{key: chosen.get(key, LACKING) for key in kept.values()} for chosen in settings]
 
 
 def telling(runs: Sequence[FinishedRun]) -> list[Settings]:
@@ -84,7 +85,8 @@ def telling(runs: Sequence[FinishedRun]) -> list[Settings]:
         seen: dict[tuple[str, ...], set[str]] = {}
         for kind, leaf in zip(kinds, leaves, strict=True):
             seen.setdefault(kind, set()).add(leaf[key])
-        return key not in by_hand and all(len(values) == 1 for values in seen.values())
+        lacking = key.endswith("_target_") or any(leaf[key] == LACKING for leaf in leaves)  # of another version
+        return key not in by_hand and (lacking or all(len(values) == 1 for values in seen.values()))
 
     further = [key for key in (leaves[0] if leaves else {}) if not explained(key)]
     return [group | {key: leaf[key] for key in further} for group, leaf in zip(chosen, leaves, strict=True)]

@@ -1,6 +1,6 @@
 """A comparison told: on the screen in short, on a page with its figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -25,9 +25,9 @@ PAIRS = "Paired tests on the same images"
 def tell(comparison: Comparison, console: Console) -> None:
     """Print the leaderboards, mean ± SD, paired tests and the matrix."""
     for board in comparison.boards:
-        console.print(_table(board.leaderboard, f"{board.title}\nthe best on validation first"))
+        _show(console, board.leaderboard, f"{board.title}\nthe best on validation first", "validation")
         if len(board.spread):
-            console.print(_table(board.spread, board.spread.attrs["title"]))
+            _show(console, board.spread, board.spread.attrs["title"], "runs")
         for tables, remarks in board.tests:
             for title, table in tables.items():
                 console.print(_table(table[[name for name in SHORT if name in table]], title))
@@ -38,8 +38,25 @@ def tell(comparison: Comparison, console: Console) -> None:
         console.print(f"left out: {folder}: {why}", markup=False, soft_wrap=True)
 
 
+def _show(console: Console, cells: pd.DataFrame, title: str, figures_from: str) -> None:
+    """Print the columns that fit beside each other, and name those that had to go: settings first, then figures.
+
+    Settings stand behind the first column and before the one whose name begins with `figures_from`.
+    """
+    names = [str(name) for name in cells]
+    first = next((place for place, name in enumerate(names) if name.startswith(figures_from)), 1)
+    going = [*names[first + 2 :], *names[1:first]]  # popped from the end
+    widths = {name: max(len(name), *(len(str(cell)) for cell in cells[name])) + 3 for name in names}
+    while going and sum(widths.values()) + 1 > console.width:
+        del widths[going.pop()]
+    console.print(_table(cells[list(widths)], title))
+    hidden = [name for name in names if name not in widths]
+    if hidden:
+        console.print(f"no room for {', '.join(hidden)}: see the page", markup=False)
+
+
 def _table(cells: pd.DataFrame, title: str) -> Table:
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left", title_style="bold")
     for name in cells.columns:
         numbers = [str(cell) for cell in cells[name]]
         shown.add_column(str(name), overflow="fold", no_wrap=any("(" in cell for cell in numbers))
@@ -135,7 +152,7 @@ def _of_board(board: Board, suffix: str) -> list[Section]:
     return [*sections, Section(f"Curves{suffix}", curves)] if curves else sections
 
 
-def _spoken(figures: dict[str, object]) -> str:
+def _spoken(figures: Mapping[str, object]) -> str:
     return "; ".join(f"{name} {value}" for name, value in figures.items())
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
-from pulmo.metrics.bootstrap import Floats, Interval, interval, resampled_figures
-from pulmo.metrics.weighted import BinaryFigures, Weights
+from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
+from pulmo.metrics.weighted import BinaryFigures, Ratios
 
 PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
 """The figure that a test is about: the first of these that the run has."""
@@ -34,7 +34,7 @@ class Tested:
     @property
     def is_binary(self) -> bool:
         """Whether scores rank two classes that are both there."""
-        one_score = not any(name.startswith("score_") for name in self.table)
+        one_score = not any(str(name).startswith("score_") for name in self.table)
         return one_score and set(self.table["label"]) == {0, 1} and bool(self.table["score"].notna().all())
 
     @property
@@ -74,34 +74,27 @@ class Tested:
         """Name of the figure that this run is about."""
         return next(name for name in PRIMARY if name in self.values)
 
-    def _figures(self, weights: Weights) -> dict[str, Floats]:
-        table, figures = self.table, {}
+    @cached_property
+    def _figures(self) -> Weighted:
+        table, right, one = self.table, self.right.astype(np.float64), np.ones(len(self.table))
+        parts: list[Weighted] = []
+        pairs: dict[str, tuple[Floats, Floats]] = {}
         if self.is_binary:
-            figures = self._ranks(weights)
-            figures |= {
-                "sensitivity": _mean(weights, np.where(table["label"] == 1, self.right, np.nan)),
-                "specificity": _mean(weights, np.where(table["label"] == 0, self.right, np.nan)),
+            positive = (self.labels == 1).astype(np.float64)
+            parts.append(BinaryFigures(self.scores, self.labels))
+            pairs |= {
+                "sensitivity": (right * positive, positive),
+                "specificity": (right * (1 - positive), 1 - positive),
             }
         if table["label"].nunique() > 1:
-            figures["accuracy"] = _mean(weights, self.right.astype(float))
+            pairs["accuracy"] = (right, one)
         if "dice" in table:  # as test/dice: over images that have something to find
-            found = table["true_area"].to_numpy(float) > 0
-            figures |= {name: _mean(weights, np.where(found, table[name], np.nan)) for name in ("dice", "iou")}
+            there = (table["true_area"].to_numpy(float) > 0).astype(np.float64)
+            pairs |= {name: (np.nan_to_num(table[name].to_numpy(float)) * there, there) for name in ("dice", "iou")}
         if "rsna_score" in table:
-            figures["rsna_score"] = _mean(weights, table["rsna_score"].to_numpy(float))
-        return figures
-
-    @cached_property
-    def _ranks(self) -> BinaryFigures:
-        return BinaryFigures(self.scores, self.labels)
-
-
-def _mean(weights: Weights, values: Floats) -> Floats:
-    """(B,) weighted means of (N,) values, those that are NaN left out."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sums = weights @ np.where(known, values, 0).astype(np.float32)
-        return np.asarray(sums / (weights @ known.astype(np.float32)), np.float64)
+            scores = table["rsna_score"].to_numpy(float)
+            pairs["rsna_score"] = (np.nan_to_num(scores), np.isfinite(scores).astype(np.float64))
+        return together(*parts, Ratios(pairs))
 
 
 def tested(run: FinishedRun, label: str, resamples: int) -> Tested:

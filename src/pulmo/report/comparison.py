@@ -150,7 +150,8 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, mean in means.iterrows():
         values = [str(value) for value in (key if isinstance(key, tuple) else (key,))] if kept else []
-        cells = [f"{mean[(name, 'mean')]:.4f} ± {mean[(name, 'sd')]:.4f}" for name in figures if name != "images"]
+        values_of = {name: (mean[(name, "mean")], mean[(name, "sd")]) for name in figures if name != "images"}
+        cells = ["–" if pd.isna(value) else f"{value:.4f} ± {sd:.4f}" for value, sd in values_of.values()]
         rows.append([*values, str(int(mean[("runs", "")])), *cells])
     names = [*kept, "runs", *(title_of(name) for name in figures if name != "images")]
     cells_of_all = pd.DataFrame(rows, columns=names)

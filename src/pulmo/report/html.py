@@ -19,18 +19,21 @@ from PIL import Image
 from pulmo.report import style
 
 TEMPLATES = Path(__file__).parent / "templates"
-NUMBER = re.compile(r"^([<>≈≤≥]? ?[-+−]?[\d,]*\.?\d|undefined$|–$|$)")
+NUMBER = re.compile(r"^([<>≈≤≥]? ?[-+−]?[\d,]*\.?\d+( ?[%±(].*)?|[-+−]?[\d.]+ to [-+−]?[\d.]+|undefined|–|)$")
 LONG = 36  # characters of a cell that may be broken
+WIDE = 1.7  # width by height of two panels
 COLOURS = 64
 """Of a figure's palette: its lines and text look the same, at a quarter of the bytes."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `kind` "warning" stands out, "code" is a command, "lead" is what to read if nothing else."""
+    """A paragraph; `kind` "warning" stands out, "code" is a command, "lead" is what to read if nothing else, "heading"
+    is of a part of a section.
+    """
 
     text: str
-    kind: Literal["plain", "warning", "code", "good", "lead"] = "plain"
+    kind: Literal["plain", "warning", "code", "good", "lead", "heading"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; columns of numbers stand right, of words left. Cells are text already."""
+    """A table; columns of numbers stand right, the first and those of words left. Cells are text already."""
 
     table: pd.DataFrame
     caption: str = ""
@@ -69,7 +72,7 @@ class Grid:
         looks = []
         for place in range(len(self.table.columns)):
             cells = [str(cell) for cell in self.table.iloc[:, place]]
-            numbers = bool(cells) and any(cells) and all(NUMBER.match(cell) for cell in cells)
+            numbers = place > 0 and any(cells) and all(NUMBER.match(cell) for cell in cells)
             looks.append("number" if numbers else "long" if max(map(len, cells), default=0) > LONG else "word")
         return looks
 
@@ -90,12 +93,21 @@ class Picture:
             return cls(stream.getvalue(), caption, alt)
 
     @classmethod
-    def read(cls, path: Path, caption: str, alt: str = "") -> "Picture":
-        """A figure's PNG from disk, with fewer colours; raises OSError where it cannot be read."""
+    def read(cls, path: Path, caption: str, alt: str = "", *, photo: bool = False) -> "Picture":
+        """A figure from disk, with fewer colours, or as a JPEG if it is a `photo`; OSError where it cannot be read."""
         with Image.open(path) as image, io.BytesIO() as stream:
-            few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-            few.save(stream, format="png", optimize=True)
+            if photo:
+                image.convert("RGB").save(stream, format="jpeg", quality=85, optimize=True)
+            else:
+                few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+                few.save(stream, format="png", optimize=True)
             return cls(stream.getvalue(), caption, alt)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it would be too small to read at the width of a phone, where it is scrolled instead."""
+        with Image.open(io.BytesIO(self.data)) as image:
+            return image.width > WIDE * image.height
 
     @property
     def address(self) -> str:

@@ -1,6 +1,7 @@
 """Curves of several runs in one figure, and their figures with intervals beside each other."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 34 else f"{name[:16]}…{name[-16:]}"
 
 
-def _look(place: int) -> dict[str, str]:
+def _look(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": LINE_STYLES[place % len(LINE_STYLES)]}
 
 

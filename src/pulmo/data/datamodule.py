@@ -3,7 +3,7 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -73,6 +73,7 @@ class ChestDataModule(LightningDataModule, ABC):
         super().__init__()
         self.needs: frozenset[Target] = frozenset({"label"})
         self.mask_source: MaskSource | None = None  # instead of the data set's own masks
+        self.tested: Callable[[pd.DataFrame], pd.Series] | None = None  # instead of a split: "test", or "" for none
         self.skipped = left_out.nothing()
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
@@ -163,7 +164,7 @@ class ChestDataModule(LightningDataModule, ABC):
         if "boxes" in self.needs and isinstance(store, cache.Cache):
             self.boxes_lost = left_out.lost_boxes([self._datasets["val"], self._datasets["test"]])
         empty = [name for name, count in zip(self.class_names, self.class_counts, strict=True) if not count]
-        if empty:
+        if empty and self.tested is None:
             log.warning("no training image of class %s", ", ".join(empty))
         self.prepare_seconds += time.perf_counter() - began
 
@@ -245,6 +246,9 @@ class ChestDataModule(LightningDataModule, ABC):
         return self._indexed
 
     def _split(self, table: pd.DataFrame) -> pd.DataFrame:
+        if self.tested is not None:
+            chosen = self.tested(table)
+            return table.assign(split=chosen)[chosen != ""].reset_index(drop=True)
         split = splits.assign(
             table,
             split=self.split,

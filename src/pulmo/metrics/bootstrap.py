@@ -98,7 +98,7 @@ def interval(value: float, drawn: Floats, patients: int | None = None) -> Interv
     defined = drawn[np.isfinite(drawn)]
     if math.isnan(value) or 2 * len(defined) < len(drawn):
         return Interval(value, math.nan, math.nan)
-    if patients and value in (0.0, 1.0):
+    if patients and value in (0.0, 1.0) and (defined == value).all():
         least = 0.025 ** (1 / patients)
         return Interval(value, *((least, 1.0) if value else (0.0, 1 - least)))
     low, high = np.percentile(defined, [2.5, 97.5])

@@ -57,10 +57,12 @@ def image_sheet(
     prevalence: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
+    given: Mapping[str, float] | None = None,
 ) -> ImageSheet:
     """Measure the labelled images of `test`; what is fitted is fitted on `val`, never on them.
 
-    Both are predictions tables, as a run writes them. Raises `DataError` where a column is missing, a score is no
+    Both are predictions tables, as a run writes them. `cut_off` is the run's own; else `given` names it, and
+    others to be shown beside it. Raises `DataError` where a column is missing, a score is no
     number between 0 and 1, or nothing is labelled. Without `val` fitted cut-offs and temperature are absent.
     """
     images = scored(test, "the predictions")
@@ -68,7 +70,7 @@ def image_sheet(
     several = bool(images.class_names)
     if validation is not None and validation.class_names != images.class_names:
         validation = None
-    cuts = {} if several else points.cut_offs(cut_off, validation)
+    cuts = {} if several else points.cut_offs(given or {points.OWN: cut_off}, validation)
     fitted, absent = _temperature(validation)
     scaled = None if fitted is None else calibrations.at_temperature(images, fitted)
     plain: Weighted = (
@@ -127,7 +129,7 @@ def _intervals(
         drawn |= points.at_prevalence(drawn, cuts, prevalence)
     shares = [part.evidence(patients) for part in parts if isinstance(part, Ratios)]
     evidence = {name: count for part in shares for name, count in part.items()}
-    evidence |= named(evidence, f"point/{points.OWN}/")
+    evidence |= named(evidence, f"point/{next(iter(cuts), '')}/")
     return {name: _interval(name, float(values[name][0]), drawn[name], evidence.get(name)) for name in drawn}
 
 

@@ -40,10 +40,10 @@ class OperatingPoint:
     absent: str = ""
 
 
-def cut_offs(own: float, val: Scored | None) -> dict[str, float | str]:
-    """Name → cut-off, the run's own first; those of policies are fitted on validation alone, or say why they lack."""
+def cut_offs(given: Mapping[str, float], val: Scored | None) -> dict[str, float | str]:
+    """Name → cut-off, the `given` ones first; those of policies are fitted on validation, or say why they lack."""
     points = None if val is None else binary_points(val.scores, val.labels)
-    found: dict[str, float | str] = {OWN: own}
+    found: dict[str, float | str] = {**given}
     for name, policy in POLICIES.items():
         if policy.figure is None:
             found[name] = policy.fit(binary_points(np.empty(0), np.empty(0, np.int64))).cut_off

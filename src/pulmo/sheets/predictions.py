@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from pulmo.errors import DataError
+from pulmo.metrics.bootstrap import Interval, Weighted, interval, resampled_figures, together
+from pulmo.metrics.weighted import Ratios
 
 T = TypeVar("T")
 
@@ -77,6 +79,16 @@ def named(figures: Mapping[str, T], prefix: str) -> dict[str, T]:
     """The figures whose names begin with `prefix`, without it; not those of a deeper level."""
     own = {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
     return {name: value for name, value in own.items() if "/" not in name}
+
+
+def share_intervals(
+    shares: Ratios, patients: npt.NDArray[np.generic], resamples: int, seed: int, *further: Weighted
+) -> dict[str, Interval]:
+    """Each figure on all images with its interval over patients; shares of 0 and 1 have the exact one."""
+    figures, evidence = together(shares, *further), shares.evidence(patients)
+    whole = figures(np.ones((1, len(patients)), np.float32))
+    drawn = resampled_figures(figures, patients, resamples=resamples, seed=seed)
+    return {name: interval(float(whole[name][0]), drawn[name], evidence.get(name)) for name in drawn}
 
 
 def patients_of(table: pd.DataFrame) -> npt.NDArray[np.generic]:

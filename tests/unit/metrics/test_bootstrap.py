@@ -1,64 +1,110 @@
-"""Intervals, against scipy's own bootstrap and a plain loop that repeats patients."""
+"""Intervals by patient: against formulas, an independent bootstrap, and what resampling whole patients must do."""
 
 import math
 
 import numpy as np
 import pytest
-import scipy.stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pulmo.metrics.bootstrap import Interval, interval, intervals
-from pulmo.metrics.weighted import BinaryFigures, Ratios
-
-rng = np.random.default_rng(1)
+from pulmo.metrics.bootstrap import Interval, interval, intervals, resampled_figures
+from pulmo.metrics.weighted import BinaryFigures
 
 
-def _cohort(patients: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    names = np.repeat(np.arange(patients), images)
-    labels = np.repeat(rng.integers(0, 2, patients), images)
-    shift = np.repeat(rng.normal(0, 0.15, patients), images)  # images of a patient resemble each other
-    return names, labels, np.clip(rng.normal(0.4 + 0.15 * labels + shift, 0.1), 0, 1)
+def _scores(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(count) < 0.3).astype(np.int64)
+    return np.round(1 / (1 + np.exp(-rng.normal(size=count) - 1.5 * labels)), 2), labels  # rounded: ties
 
 
-def test_intervals__are_those_of_scipy_where_each_image_is_a_patient() -> None:
-    values = rng.random(80)
-    ours = intervals(Ratios({"mean": (values, np.ones(80))}), np.arange(80), resamples=20_000)["mean"]
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert ours.value == pytest.approx(values.mean(), abs=1e-6)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.003)
+def _mean(values: np.ndarray):
+    return lambda weights: {"mean": (weights @ values) / weights.sum(1)}
 
 
-def test_intervals__are_those_of_a_plain_loop_over_patients() -> None:
-    names, labels, scores = _cohort(40, 3)
-    drawn, generator = [], np.random.default_rng(5)
-    for _ in range(3000):
-        chosen = np.concatenate([np.flatnonzero(names == name) for name in generator.integers(0, 40, 40)])
-        drawn.append(roc_auc_score(labels[chosen], scores[chosen]))
-    ours = intervals(BinaryFigures(scores, labels), names, resamples=10_000)["auroc"]
-    assert ours.value == pytest.approx(roc_auc_score(labels, scores))
-    assert (ours.low, ours.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.01)
-    by_image = intervals(BinaryFigures(scores, labels), np.arange(len(names)), resamples=10_000)["auroc"]
-    assert ours.high - ours.low > 1.3 * (by_image.high - by_image.low)
+def test_intervals__of_a_mean_are_those_of_the_normal_approximation() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    found = intervals(_mean(values), np.arange(400).astype(str), resamples=4000)["mean"]
+    error = 1.96 * values.std(ddof=1) / math.sqrt(400)
+    assert found.value == pytest.approx(values.mean(), abs=1e-6)
+    assert (found.low, found.high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.01)
 
 
-def test_intervals__do_not_depend_on_the_number_of_threads() -> None:
-    names, labels, scores = _cohort(30, 2)
-    several = [intervals(BinaryFigures(scores, labels), names, resamples=500, threads=n) for n in (1, 3)]
-    assert several[0] == several[1]
+def test_intervals__copies_of_an_image_under_one_patient_add_no_evidence() -> None:
+    values = np.random.default_rng(2).normal(size=100)
+    patients = np.arange(100).astype(str)
+    once = intervals(_mean(values), patients, resamples=2000)["mean"]
+    thrice = intervals(_mean(np.repeat(values, 3)), np.repeat(patients, 3), resamples=2000)["mean"]
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=1e-6)
+    strangers = intervals(_mean(np.repeat(values, 3)), np.arange(300).astype(str), resamples=2000)["mean"]
+    assert strangers.high - strangers.low < 0.7 * (once.high - once.low)
 
 
-def test_interval__of_a_share_of_one_is_exact_and_never_a_point() -> None:
-    found = interval(1.0, np.ones(1000), patients=10)
-    expected = scipy.stats.binomtest(10, 10).proportion_ci(method="exact")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    none = interval(0.0, np.zeros(1000), patients=10)
-    assert (none.low, none.high) == pytest.approx((1 - expected.high, 1 - expected.low))
+def test_intervals__of_auroc_agree_with_a_plain_loop() -> None:
+    scores, labels = _scores(150)
+    patients = np.arange(150) // 2
+    found = intervals(BinaryFigures(scores, labels), patients.astype(str), resamples=3000)["auroc"]
+    rng, drawn = np.random.default_rng(5), []
+    for _ in range(1500):
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in rng.integers(75, size=75)])
+        drawn.append(roc_auc_score(labels[rows], scores[rows]))
+    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.015)
 
 
-def test_interval__is_not_given_where_most_resamples_leave_the_figure_undefined() -> None:
-    found = interval(0.5, np.array([0.5, np.nan, np.nan]))
-    assert math.isnan(found.low)
-    assert str(found) == "0.500"
-    assert str(Interval(math.nan, math.nan, math.nan)) == "undefined"
+def test_intervals__are_the_same_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulmo.metrics.bootstrap.AT_ONCE", 5_000)
+    scores, labels = _scores(100)
+    patients = np.arange(100).astype(str)
+    one, four = (intervals(BinaryFigures(scores, labels), patients, resamples=300, threads=n) for n in (1, 4))
+    assert str(one) == str(four)
+
+
+def test_resampled_figures__of_two_networks_share_their_resamples() -> None:
+    values, patients = np.random.default_rng(3).normal(size=50), np.arange(50).astype(str)
+    first = resampled_figures(_mean(values), patients, resamples=200)["mean"]
+    second = resampled_figures(_mean(values + 1), patients, resamples=200)["mean"]
+    np.testing.assert_allclose(second - first, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "drawn", "said"),
+    [
+        (math.nan, [0.1, 0.2], "undefined"),
+        (0.5, [0.4, math.nan, math.nan], "0.500"),  # an interval of the lucky third would be none
+        (0.5, [0.5] * 10, "0.500 (0.500–0.500)"),
+    ],
+)
+def test_interval__says_what_is_not_known(value: float, drawn: list[float], said: str) -> None:
+    assert str(interval(value, np.array(drawn))) == said
+
+
+def test_interval__reads_as_in_a_paper() -> None:
+    assert str(Interval(0.93449, 0.9121, 0.955)) == "0.934 (0.912–0.955)"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted__figures_are_those_of_scikit_learn(seed: int) -> None:
+    scores, labels = _scores(80, seed)
+    weights = np.random.default_rng(seed).integers(0, 3, (4, 80)).astype(np.float32)
+    found = BinaryFigures(scores, labels, {"": 0.5, "@0.25": 0.25})(weights)
+    for row, weight in enumerate(weights):
+        assert found["auroc"][row] == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight))
+        expected = average_precision_score(labels, scores, sample_weight=weight)
+        assert found["average_precision"][row] == pytest.approx(expected)
+        assert found["brier"][row] == pytest.approx(np.average((scores - labels) ** 2, weights=weight), rel=1e-5)
+        for suffix, cut in (("", 0.5), ("@0.25", 0.25)):
+            called = scores >= cut
+            for name, right, among in (
+                ("sensitivity", called, labels == 1),
+                ("specificity", ~called, labels == 0),
+                ("precision", labels == 1, called),
+                ("npv", labels == 0, ~called),
+            ):
+                expected = np.average(right[among], weights=weight[among])
+                assert found[f"{name}{suffix}"][row] == pytest.approx(expected), name
+
+
+def test_weighted__one_class_alone_has_no_auroc_but_its_own_figures() -> None:
+    found = BinaryFigures(np.array([0.2, 0.8]), np.array([1, 1]), {"": 0.5})(np.ones((1, 2), np.float32))
+    assert math.isnan(found["auroc"][0])
+    assert math.isnan(found["specificity"][0])
+    assert found["sensitivity"][0] == 0.5

@@ -1,0 +1,166 @@
+"""The data module that a run is measured on: the data set as asked for, the images prepared as the run's were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pulmo import config as configuration
+from pulmo import earlier_runs
+from pulmo.composition import composed
+from pulmo.data.datamodule import ChestDataModule
+from pulmo.errors import ConfigError, RunError
+from pulmo.evaluation.selection import Selection, Wanted
+from pulmo.experiment import make
+from pulmo.finished import FinishedRun
+from pulmo.tasks.classification import ClassificationTask
+
+TAKEN = ("data", "strategy", "trainer.precision", "trainer.accelerator", "preprocess.mask", "preprocess.missing")
+"""Overrides that say on what, and on which machine; everything else is the run's."""
+
+OF_TRAINING = ("callbacks", "logger", "find", "sweep", "finetune", "augment", "model", "threshold", "optimizer")
+"""Parts of a configuration that nothing is built from here; some refer to the folder of a run."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A data set to measure on: its name, its module, who chooses its images, and the whole configuration."""
+
+    name: str
+    config: DictConfig
+    datamodule: ChestDataModule
+    selection: Selection
+    notes: list[str]
+
+
+def data_to_measure(run: FinishedRun, overrides: Sequence[str], wanted: Wanted | None) -> Measured:
+    """Compose and build what `overrides` ask for; no image is read.
+
+    Without data=NAME it is the run's own data set, with all the values that the run had. Raises `ConfigError` for other
+    overrides than `TAKEN`, or where the data set's classes are not the run's.
+    """
+    _check(overrides)
+    own = not any(override.startswith("data=") for override in overrides)
+    config = composed(_of_the_machine(overrides, own))
+    for part in OF_TRAINING:
+        config.pop(part, None)
+    node = _own_data(run, overrides) if own else config.data
+    same_kind = own or _target(run) == node["_target_"]
+    _as_the_run_had_it(run, config, node, overrides, own)
+    configuration.check(config)
+    datamodule: ChestDataModule = make(config.data)
+    task = run.origin["task"]
+    datamodule.needs = get_class(task["_target_"]).needs(task)
+    datamodule.check()
+    if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
+        datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
+    notes = _class_notes(run, datamodule) if issubclass(get_class(task["_target_"]), ClassificationTask) else []
+    selection = Selection(run.split if run.has("split.csv") else None, own, same_kind, wanted)
+    if own and selection.known is None:
+        raise RunError(
+            f"{run.folder} has no split.csv, so its own test images are not known: give data=NAME for others"
+        )
+    datamodule.tested = selection
+    return Measured(data_name(run) if own else str(config.choices.data), config, datamodule, selection, notes)
+
+
+def data_name(run: FinishedRun) -> str:
+    """The option of data= that the run was trained on, or its class where the folder does not know."""
+    chosen = OmegaConf.select(run.config, "choices.data") if run.has("config.yaml") else None
+    return str(chosen) if chosen else _target(run).rpartition(".")[2].lower() or "own"
+
+
+def _target(run: FinishedRun) -> str:
+    return str(OmegaConf.select(run.config, "data._target_") or "") if run.has("config.yaml") else ""
+
+
+def _check(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        key, given, _ = override.lstrip("+").partition("=")
+        if override.startswith("-") or not given:
+            raise ConfigError(f"{override} is no option of evaluate, and no override such as data.root=FOLDER")
+        if key in ("data.split", "data.folds", "data.fold", "data.preprocess", "data.augment"):
+            raise ConfigError(f"{override}: --split says which images are measured; how they are prepared is the run's")
+        if not any(key == taken or key.startswith(f"{taken}.") for taken in TAKEN):
+            raise ConfigError(
+                f"{override}: the run stays as it is; evaluate takes {', '.join(TAKEN)}, such as data=rsna"
+            )
+
+
+def _of_the_machine(overrides: Sequence[str], own: bool) -> list[str]:
+    """What is composed: everything but values that are put into the run's own data node, or its preprocess."""
+    return [
+        override
+        for override in overrides
+        if not override.startswith("preprocess.") and not (own and override.startswith("data."))
+    ]
+
+
+def _own_data(run: FinishedRun, overrides: Sequence[str]) -> DictConfig:
+    node = DictConfig({"data": OmegaConf.to_container(run.config.data, resolve=True)})
+    for override in overrides:
+        if override.startswith("data."):
+            _put(node, override)
+    return DictConfig(node.data)
+
+
+def _put(node: DictConfig, override: str) -> None:
+    key, _, value = override.partition("=")
+    try:
+        OmegaConf.update(node, key, yaml.safe_load(value), merge=False)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{override}: {str(error).splitlines()[0]}") from error
+
+
+def _as_the_run_had_it(
+    run: FinishedRun, config: DictConfig, node: DictConfig, overrides: Sequence[str], own: bool
+) -> None:
+    """Put into `config` the run's preprocess, batches and precision, and what measuring needs, none of training's."""
+    given = {override.partition("=")[0] for override in overrides}
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    prepared = DictConfig({"preprocess": dict(run.origin["preprocess"])})
+    for override in overrides:
+        if override.startswith("preprocess."):
+            _put(prepared, override)
+    plain |= {"preprocess": OmegaConf.to_container(prepared.preprocess), "augment": None, "folds": None, "fold": None}
+    if not own:
+        plain["split"] = "official"
+    task = run.origin["task"]
+    if "target" in task and "target" in plain and "data.target" not in given:
+        plain["target"] = task["target"]
+    recorded = run.config if run.has("config.yaml") else DictConfig({})
+    batch = OmegaConf.select(recorded, "data.batch_size")
+    if not own and batch and "data.batch_size" not in given:
+        plain["batch_size"] = batch
+    config.data = plain
+    config.preprocess = plain["preprocess"]
+    precision = OmegaConf.select(recorded, "trainer.precision")
+    if precision and "trainer.precision" not in given:
+        config.trainer.precision = precision
+    config.trainer.devices, config.trainer.num_nodes = 1, 1
+
+
+def _class_notes(run: FinishedRun, datamodule: ChestDataModule) -> list[str]:
+    """What is to be said of classes that are called otherwise; raises `ConfigError` where they are others."""
+    theirs, ours = run.class_names, list(datamodule.class_names)
+    lowered = [[name.lower() for name in names] for names in (theirs, ours)]
+    if lowered[0] == lowered[1]:
+        return []
+    said = f"the run tells {_listed(theirs)} apart, the data set {_listed(ours)}"
+    if len(theirs) != len(ours):
+        fewer = "data.labels=binary" if len(theirs) == 2 else "data.labels=three_class"
+        remedy = f"give {fewer}" if hasattr(datamodule, "labels") else "give data.classes=[…], the normal one first"
+        raise ConfigError(f"{said}: {remedy}, or another data=")
+    if set(lowered[0]) == set(lowered[1]):
+        raise ConfigError(f"{said}: give data.classes in the run's order")
+    if len(theirs) > 2:
+        raise ConfigError(f"{said}: they must be called alike, for no order tells which is which")
+    return [f"classes by their place, the normal one first: {ours[0]} counts as {theirs[0]}, {ours[1]} as {theirs[1]}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,220 @@
+"""`pulmo evaluate`: predictions from the run's folder or its network, measured, told and written down."""
+
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from pulmo.environment import is_phantom
+from pulmo.errors import ConfigError, RunError
+from pulmo.evaluation import operating
+from pulmo.evaluation.data import data_name, data_to_measure
+from pulmo.evaluation.predicting import Predicted, predict
+from pulmo.evaluation.selection import Wanted
+from pulmo.finished import FinishedRun
+from pulmo.metrics.classification import binary_metrics, multiclass_metrics
+from pulmo.sheets.boxes import BoxSheet, box_sheet
+from pulmo.sheets.images import ImageSheet, image_sheet
+from pulmo.sheets.masks import MaskSheet, mask_sheet
+from pulmo.sheets.predictions import scored
+from pulmo.tasks.base import Task
+from pulmo.tasks.classification import ClassificationTask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks for; `out` is the folder to write to, None: `evaluations/DATA_SPLIT` in the run's."""
+
+    overrides: Sequence[str] = ()
+    split: Wanted | None = None
+    threshold: str | None = None
+    prevalence: float | None = None
+    resamples: int = 10_000
+    again: bool = False
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ConfigError(f"--prevalence {self.prevalence:g}: a share above 0, below 1")
+        if self.resamples < 100:
+            raise ConfigError(f"--resamples {self.resamples}: at least 100")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run, measured: what was measured, on what, and what came out.
+
+    facts    content of evaluation.json
+    notes    what a reader of the figures must know
+    """
+
+    run: FinishedRun
+    facts: dict[str, Any]
+    notes: list[str]
+    predicted: Predicted
+    cut: operating.Cut
+    images: ImageSheet | None
+    masks: MaskSheet | None
+    boxes: BoxSheet | None
+    class_names: list[str] = field(default_factory=list)
+
+
+def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
+    """Measure the run as wished; nothing is written.
+
+    Where the run's own predictions answer the question they are taken: no network and no image is needed then. Raises
+    `PulmoError` where something lacks, with the remedy.
+    """
+    val, lacking = operating.validation_of(run)
+    cut = operating.cut_of(run, wish.threshold, val)
+    notes = [lacking] if lacking else []
+    stored = None if wish.again or wish.overrides or _other_checkpoint(run) else _stored(run, wish, cut)
+    if stored is not None:
+        predicted, facts = stored
+    else:
+        predicted, facts, said = _by_network(run, wish, cut)
+        notes += said
+    if facts["split"] == "val" and facts["own"]:
+        notes.append("measured on the run's validation, on which its cut-offs were fitted: figures flatter it")
+    table = predicted.images
+    of_masks = "dice" in table
+    if (
+        wish.threshold is not None
+        and cut.own is None
+        and not of_masks
+        and any(str(name).startswith("score_") for name in table)
+    ):
+        raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
+    told_apart = not of_masks or table["label"].nunique() == 2  # every image has lungs: nothing to tell apart
+    sheet = (
+        image_sheet(table, val, cut.value, prevalence=wish.prevalence, resamples=wish.resamples, given=cut.given)
+        if told_apart
+        else None
+    )
+    masks = mask_sheet(table, resamples=wish.resamples) if of_masks else None
+    boxed = predicted.boxes is not None and "true_boxes" in table
+    boxes = box_sheet(table, predicted.boxes, cut.value, resamples=wish.resamples) if boxed else None  # type: ignore[arg-type]
+    facts |= _counts(table, sheet, masks) | {"threshold": _or_none(cut.value)}
+    facts |= {"prevalence": wish.prevalence, "resamples": wish.resamples, "overrides": list(wish.overrides)}
+    facts |= {"notes": notes}
+    return Evaluation(run, facts, notes, predicted, cut, sheet, masks, boxes, _names(run, sheet))
+
+
+def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any]] | None:
+    """The run's own predictions; None where they are not there, or not at this cut-off."""
+    split = wish.split or "test"
+    if split == "all" or not run.has(f"predictions_{split}.csv"):
+        return None
+    try:
+        table = run.predictions(split)
+    except ValueError as error:
+        raise RunError(f"predictions_{split}.csv of {run.folder} cannot be read ({error}): give --again") from error
+    masks_or_boxes = "dice" in table or "predicted_boxes" in table
+    if cut.changed and masks_or_boxes:
+        return None  # each image's figures are of one cut-off
+    if cut.changed and "score" in table:
+        table = table.assign(prediction=(table["score"] >= cut.value).astype(int))
+    path = run.folder / f"boxes_{split}.csv"
+    boxes = pd.read_csv(path, dtype={"image_id": str}) if path.is_file() else None
+    known = run.metrics if run.has("metrics.json") and not cut.changed else {}
+    figures = {
+        name.removeprefix(f"{split}/"): math.nan if value is None else value
+        for name, value in known.items()
+        if name.startswith(f"{split}/")
+    }
+    metrics = figures if figures or masks_or_boxes else _measured(table, cut.value)
+    root = run.config.data.root if run.has("config.yaml") else None
+    phantom = bool(run.environment.get("phantom"))
+    facts = _facts(run, data_name(run), root, split, own=True, phantom=phantom, by="the run's own predictions")
+    return Predicted(table, boxes, metrics), facts
+
+
+def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
+    """The run's network over the images; the first line on the screen says which and on what."""
+    measured = data_to_measure(run, wish.overrides, wish.split)
+    task = run.task
+    if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
+        _check_fitted(task)
+    log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)
+    nms_iou = run.metrics.get("nms_iou") if run.has("metrics.json") else None
+    with tempfile.TemporaryDirectory() as folder:
+        predicted = predict(task, measured, _or_none(cut.value), nms_iou, Path(folder))
+    selection = measured.selection
+    own = selection.own or bool(selection.split != "all" and selection.same_kind)
+    facts = _facts(
+        run,
+        measured.name,
+        str(measured.config.data.root),
+        selection.split,
+        own=own,
+        phantom=is_phantom(measured.config),
+        by="its network, by Lightning's Trainer",
+    )
+    notes = [*measured.notes, *selection.notes]
+    skipped = len(measured.datamodule.skipped)
+    notes += [f"{skipped} images could not be read, or have no mask, and are left out"] if skipped else []
+    return predicted, facts, notes
+
+
+def _check_fitted(task: Task) -> None:
+    if not isinstance(task, ClassificationTask):
+        raise ConfigError("--threshold: masks and boxes are fitted in training; give a number, half or quarter")
+
+
+def _facts(
+    run: FinishedRun, data: str, root: str | None, split: str, *, own: bool, phantom: bool, by: str
+) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "trained_on": data_name(run),
+        "data": data,
+        "root": root,
+        "split": split,
+        "own": own,
+        "phantom": phantom,
+        "predicted_by": by,
+    }
+
+
+def _counts(table: pd.DataFrame, sheet: ImageSheet | None, masks: MaskSheet | None) -> dict[str, int]:
+    if sheet is not None:
+        return {"images": sheet.images, "patients": sheet.patients, "positives": sheet.positives}
+    if masks is not None:
+        return {"images": masks.images, "patients": masks.patients, "positives": masks.drawn}
+    return {"images": len(table), "patients": 0, "positives": 0}
+
+
+def _measured(table: pd.DataFrame, cut_off: float) -> dict[str, float]:
+    """Figures of a classifier's predictions table, as the task names them."""
+    images = scored(table)
+    labels = torch.from_numpy(images.labels)
+    if images.class_names:
+        return multiclass_metrics(torch.from_numpy(images.probabilities), labels, images.class_names)
+    return binary_metrics(torch.from_numpy(images.scores), labels, {"": cut_off, "@0.5": 0.5, "@0.25": 0.25})
+
+
+def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:
+    """Names of the classes for tables and figures."""
+    if sheet is not None and sheet.class_names:
+        return list(sheet.class_names)
+    has_checkpoint = run.checkpoint is not None or run.has("checkpoints/best.ckpt")
+    names = run.class_names if has_checkpoint else []
+    return names if len(names) == 2 else ["negative", "positive"]
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _other_checkpoint(run: FinishedRun) -> bool:
+    """Whether a checkpoint was given that is not the one whose predictions lie in the folder."""
+    return run.checkpoint is not None and run.checkpoint.name != "best.ckpt"

@@ -1,0 +1,64 @@
+"""The evaluation as a page of one file, for those who were not at the terminal."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from pulmo.evaluation import screen, tables
+from pulmo.evaluation.evaluation import Evaluation
+from pulmo.report.html import Block, Facts, Grid, Picture, Pictures, Section, Text, page
+
+POINTS = (
+    "Cut-offs of policies are fitted on the run's validation, never on these images. PPV and NPV depend on how many "
+    "are ill: at the share among these images, and at another where one was given, by Bayes' theorem."
+)
+SUBGROUPS = "Figures at the cut-off; of fewer than 10 images of a class none is given, for its interval says nothing."
+INTERVALS = (
+    "In parentheses: the 95 % percentile interval over resampled patients, each with all of their images (cluster "
+    "bootstrap). A share of 0 or 1 has the exact interval of Clopper and Pearson, ECE that of the basic bootstrap."
+)
+
+
+def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
+    """The whole page as text, pictures inside."""
+    first, *rest = screen.headline(of)
+    warned: list[Block] = [Text(line, "warning") for line in screen.warnings(of)]
+    facts = {"run": of.facts["run"], "data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
+    facts |= {"images": rest[0], "cut-off": of.cut.said, "scores": of.facts["predicted_by"]}
+    if of.facts["overrides"]:
+        facts["overrides"] = " ".join(of.facts["overrides"])
+    grids: list[Block] = [Grid(table, title) for title, table in tables.figure_tables(of).items()]
+    sections = [Section("What was measured", [Facts(facts), *warned]), Section("Figures", [*grids, Text(INTERVALS)])]
+
+    def shown(*names: str) -> Pictures:
+        return Pictures([Picture.of(*figures[name]) for name in names if name in figures])
+
+    if of.masks is not None or of.boxes is not None:
+        blocks: list[Block] = [shown("dice", "dice_by_area", "froc")]
+        if of.masks is not None and of.masks.groups:
+            blocks.append(Grid(tables.mask_group_table(of.masks)))
+        sections.append(Section("Masks and boxes", blocks))
+    if of.images is not None:
+        sections += _of_images(of, shown("roc", "precision_recall", "confusion", "scores"), shown("reliability"))
+        if of.images.subgroups:
+            forests = [Picture.of(*figures[name]) for name in figures if name.startswith("subgroups_")]
+            grid = Grid(tables.subgroup_table(of.images))
+            sections.append(Section("Subgroups", [Text(SUBGROUPS), grid, *forests]))
+    return page(f"Evaluation: {first}", rest[0], sections)
+
+
+def _of_images(of: Evaluation, curves: Pictures, reliability: Pictures) -> list[Section]:
+    sheet = of.images
+    if sheet is None:
+        return []
+    sections = []
+    if sheet.operating_points:
+        absent = tables.absent_points(sheet)
+        said: list[Block] = [Text(f"Absent are {absent}.", "warning")] if absent else []
+        sections.append(Section("Operating points", [Text(POINTS), *said, Grid(tables.points_table(sheet)), curves]))
+    else:
+        sections.append(Section("Curves", [curves]))
+    if reliability.pictures:
+        blocks: list[Block] = [Text(screen.calibration_note(of)), Grid(tables.calibration_table(sheet)), reliability]
+        sections.append(Section("Calibration", blocks))
+    return sections

@@ -1,0 +1,87 @@
+"""What a run's folder says of itself, and what is said where a part lacks."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pulmo import run_state
+from pulmo.errors import RunError
+from pulmo.finished import newest, opened
+from pulmo.run_state import State
+
+
+def _run(folder: Path, *, state: State | None = State.FINISHED) -> Path:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").touch()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 3}))
+    if state is not None:
+        run_state.write(folder, state)
+    return folder
+
+
+def test_opened__last_is_the_newest_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [_run(tmp_path / "outputs" / name) for name in ("rsna_vgg16/a", "multirun/b/job", "rsna_vgg16/c")]
+    for folder, time in zip(folders, (100, 300, 200), strict=True):
+        os.utime(folder / "checkpoints" / "best.ckpt", (time, time))
+    (tmp_path / "outputs" / "rsna_vgg16" / "begun").mkdir()
+    assert opened("last").folder.resolve() == folders[1]
+
+
+def test_newest__without_any_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=str(tmp_path / "outputs")):
+        newest()
+
+
+@pytest.mark.parametrize("given", ["folder", "folder/checkpoints/best.ckpt"])
+def test_opened__takes_a_folder_or_its_checkpoint(tmp_path: Path, given: str) -> None:
+    _run(tmp_path / "folder")
+    run = opened(tmp_path / given)
+    assert run.folder == tmp_path / "folder"
+    assert run.config.seed == 3
+
+
+def test_opened__a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no config\.yaml"):
+        opened(tmp_path)
+    with pytest.raises(RunError, match="no run"):
+        opened(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.INTERRUPTED, "the run is interrupted; `pulmo train resume="),
+        (State.RUNNING, "the run is cut off"),  # no process holds its lock
+        (State.FINISHED, "give the folder of a run that was trained and tested"),
+        (None, "give the folder of a run that was trained and tested"),
+    ],
+)
+def test_parts__a_missing_one_is_named_with_the_reason(tmp_path: Path, state: State | None, said: str) -> None:
+    run = opened(_run(tmp_path / "run", state=state))
+    with pytest.raises(RunError, match=f"has no metrics.json: {said}"):
+        _ = run.metrics
+    with pytest.raises(RunError, match=r"has no predictions_test\.csv"):
+        run.predictions("test")
+
+
+def test_metrics__of_a_figure_without_a_value_is_none(tmp_path: Path) -> None:
+    (_run(tmp_path / "run") / "metrics.json").write_text(json.dumps({"test/auroc": None}))
+    assert opened(tmp_path / "run").metrics == {"test/auroc": None}
+
+
+def test_predictions__ids_are_text(tmp_path: Path) -> None:
+    text = "image_id,patient_id,label,score,prediction\n001,007,1,0.5,1\n"
+    (_run(tmp_path / "run") / "predictions_test.csv").write_text(text)
+    table = opened(tmp_path / "run").predictions("test")
+    assert table.iloc[0][["image_id", "patient_id"]].tolist() == ["001", "007"]
+
+
+def test_config__damaged_yaml_is_told_with_its_path(tmp_path: Path) -> None:
+    (_run(tmp_path / "run") / "config.yaml").write_text("a: [1,")
+    with pytest.raises(RunError, match=r"config\.yaml cannot be read"):
+        _ = opened(tmp_path / "run").config

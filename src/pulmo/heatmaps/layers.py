@@ -63,6 +63,8 @@ def candidates(scored: nn.Module, net: nn.Module, size: tuple[int, int]) -> list
         shape = _shape(name, output, prefix)
         if shape is None or (shape.layout == "tokens" and shape.channels != width):
             continue
+        if abs(shape.height * size[1] - shape.width * size[0]) > max(size):  # more than a pixel from the image's shape
+            continue
         if output.grad is None or not shape.channels_first(output.grad).any():
             continue
         found.pop(id(output), None)  # the outermost of those that end with one map: layer4, not layer4.1.relu

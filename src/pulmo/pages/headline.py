@@ -30,7 +30,11 @@ def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
     for name, what in (("dice", "drawn and true mask"), ("rsna_score", "drawn and true boxes")):
         if name in means:
             told.append(f"{of}, {what} agree with a {word(name)} of {means[name]}, where 1 is perfect.")
-    tiles += [_tile(name, means[name]) for name in ("dice", "iou", "rsna_score") if name in means]
+    if "box_sensitivity" in means:
+        share, false = _of_100(means["box_sensitivity"]), means["false_positives_per_image"]
+        told.append(f"Of 100 true boxes it finds {share}, with {false} false ones an image.")
+    shown = ("dice", "iou", "rsna_score", "box_sensitivity", "false_positives_per_image")
+    tiles += [_tile(name, means[name]) for name in shown if name in means]
     if sheet is not None and not sheet.class_names:
         positive = class_names[1] if len(class_names) == 2 else "the finding"
         finds, spares = _of_100(sheet.figures["sensitivity"]), _of_100(sheet.figures["specificity"])

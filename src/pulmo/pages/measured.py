@@ -1,7 +1,7 @@
 """What came out: figures with intervals, operating points, calibration and subgroups, from a run's tables alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,12 +10,14 @@ import pandas as pd
 
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
-from pulmo.metrics.bootstrap import Interval, intervals
-from pulmo.metrics.weighted import Ratios, Values
+from pulmo.metrics.bootstrap import Interval
 from pulmo.report.comparison import title_of
 from pulmo.report.html import Block, Grid, Picture, Pictures, Text
-from pulmo.report.reliability import reliability
+from pulmo.report.reliability import Reliability, reliability_diagram
+from pulmo.sheets.boxes import box_sheet
+from pulmo.sheets.calibration import Bin
 from pulmo.sheets.images import ImageSheet, image_sheet
+from pulmo.sheets.masks import mask_sheet
 from pulmo.sheets.operating_points import OWN
 from pulmo.sheets.predictions import patients_of
 
@@ -27,6 +29,13 @@ WORDS = {
     "precision": "precision (positive predictive value)",
     "npv": "negative predictive value",
     "f1": "F1",
+    "map": "mAP at 0.5 to 0.95",
+    "box_sensitivity": "share of true boxes found",
+    "box_precision": "share of drawn boxes that are right",
+    "false_positives_per_image": "false boxes an image",
+    "area_error": "drawn minus true area, as share of the image",
+    "dice_with_empty": "Dice, images without a true mask too",
+    "iou_with_empty": "IoU, images without a true mask too",
 }
 COMMON = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision")
 FIGURES = (*COMMON, "npv", "f1", "brier", "ece")
@@ -67,22 +76,24 @@ class Measured:
             val = self.run.predictions("val")
         except (RunError, ValueError):
             val = None
-        cut_off = self.run.metrics.get("threshold")
-        own = 0.5 if cut_off is None else float(cut_off)
-        return image_sheet(self.table, val, own, resamples=self.resamples)
+        return image_sheet(self.table, val, self.cut_off, resamples=self.resamples)
 
     @cached_property
     def means(self) -> dict[str, Interval]:
-        """Means over images, of masks and boxes: Dice and IoU where there is something to find, the RSNA score."""
-        table = self.table
-        pairs: dict[str, tuple[Values, Values]] = {}
-        if "dice" in table:
-            there = (table["true_area"].to_numpy(float) > 0).astype(np.float64)
-            pairs |= {name: (table[name].fillna(0).to_numpy(np.float64) * there, there) for name in ("dice", "iou")}
-        if "rsna_score" in table:
-            known = np.isfinite(table["rsna_score"].to_numpy(float)).astype(np.float64)
-            pairs["rsna_score"] = (table["rsna_score"].fillna(0).to_numpy(np.float64), known)
-        return intervals(Ratios(pairs), patients_of(table), resamples=self.resamples) if pairs else {}
+        """Figures of masks and of boxes, where the run draws such; empty for a classifier."""
+        found: dict[str, Interval] = {}
+        if "dice" in self.table:
+            found |= mask_sheet(self.table, resamples=self.resamples).figures
+        if "true_boxes" in self.table and self.run.has("boxes_test.csv"):
+            boxes = pd.read_csv(self.run.folder / "boxes_test.csv", dtype={"image_id": str})
+            found |= box_sheet(self.table, boxes, self.cut_off, resamples=self.resamples).figures
+        return found
+
+    @property
+    def cut_off(self) -> float:
+        """The run's own; 0.5 where it has none."""
+        value = self.run.metrics.get("threshold")
+        return 0.5 if value is None else float(value)
 
 
 def word(figure: str) -> str:
@@ -92,20 +103,20 @@ def word(figure: str) -> str:
 
 def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Block]:
     """A table of all figures with their intervals; those that have none stand without."""
-    rows = [{"figure": word(name), "test": str(value)} for name, value in measured.means.items()]
+    rows = [{"figure": word(name), "test": _text(value)} for name, value in measured.means.items()]
     sheet = measured.sheet
     if sheet is not None:
         known = {name: sheet.figures[name] for name in FIGURES if name in sheet.figures}
         rows += [{"figure": word(name), "test": str(value)} for name, value in known.items()]
         rows += [{"figure": name, "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
     told = {row["figure"] for row in rows}
-    for name in ("dice_pooled", "map", "map_50", "froc_score", "box_sensitivity", "false_positives_per_image", "loss"):
+    for name in ("dice_pooled", "map", "map_50", "loss"):
         value = metrics.get(f"test/{name}")
         if value is not None and word(name) not in told:
             rows.append({"figure": word(name), "test": f"{value:.3f}"})
     table = pd.DataFrame(rows)
-    names = {row["figure"]: name for name in FIGURES for row in rows if row["figure"] == word(name)}
-    table["validation"] = [_number(metrics.get(f"val/{names.get(name, name)}")) for name in table["figure"]]
+    keys = {word(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
+    table["validation"] = [_number(keys.get(name)) for name in table["figure"]]
     return [
         Text(f"95 % intervals: patients, not images, drawn again {measured.resamples:,} times."),
         Grid(table.rename(columns={"figure": "Figure", "test": "Test (95 % interval)", "validation": "Validation"})),
@@ -181,10 +192,19 @@ def calibration(measured: Measured) -> list[Block]:
             f" By validation the scores are {sure} (temperature {found.temperature:.2f}); dividing their logits by it "
             f"{'helps' if better else 'does not help'} on test."
         )
-    shown = reliability(found.bins, found.scaled_bins)
-    caption = "Share of positives among images of like score, with 95 % intervals. On the diagonal a score is a "
-    picture = Picture.of(shown, f"{caption}probability; below it the scores are too high.")
+    curves = {"as the run scores": _curve(found.bins)}
+    if found.scaled_bins:
+        curves["after temperature scaling"] = _curve(found.scaled_bins)
+    y = "Share that is right" if sheet.class_names else "Share of positive images"
+    caption = "Share of positives among images of like score, with 95 % intervals, and how many they are. On the diagonal"
+    picture = Picture.of(reliability_diagram(curves, y=y), f"{caption} a score is a probability.")
     return [Text(told), Grid(pd.DataFrame(rows)), Pictures([picture])]
+
+
+def _curve(bins: Sequence[Bin]) -> Reliability:
+    shares = np.array([part.share_positive for part in bins], np.float64).reshape(-1, 3)
+    means, counts = [part.mean_score for part in bins], [part.images for part in bins]
+    return Reliability(means, *shares.T, images=counts)
 
 
 def subgroups(measured: Measured) -> list[Block]:

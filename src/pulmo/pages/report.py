@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 from pulmo.errors import PulmoError
@@ -142,9 +141,7 @@ def _cases(
     if parts.means:
         path = run.folder / "figures" / "overlays_test.png"
         return [Picture.read(path, OVERLAYS, photo=True)] if path.is_file() else [_no_overlays(run)]
-    cut_off = run.metrics.get("threshold")
-    shown = partial(cases.shown, parts.table, 0.5 if cut_off is None else float(cut_off), names, images)
-    return list(shown(task()))
+    return list(cases.shown(parts.table, parts.cut_off, names, images, task()))
 
 
 def _no_overlays(run: FinishedRun) -> Text:

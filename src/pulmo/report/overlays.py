@@ -88,7 +88,7 @@ def overlays(cases: Sequence[Case], title: str = "") -> Figure:
         say(figure.add_subplot(title=title, xticks=[], yticks=[], frame_on=False), "no image to show")
         return figure
     room = _room(cases)
-    lines = 1 + max(len(_wrap(case.caption, room[0])) for case in cases)
+    lines = 1 + max(len(wrap(case.caption, room[0])) for case in cases)
     figure = new_figure(
         max(NARROWEST, columns * (room[0] + GAP) + ROW_NAME),
         len(rows) * (room[1] + lines * TEXT_LINE + GAP) + LEGEND + (TITLE if title else 0),
@@ -129,14 +129,14 @@ def _room(cases: Sequence[Case]) -> tuple[float, float]:
     return max(widths), max(heights)
 
 
-def _wrap(caption: str, width: float) -> list[str]:
+def wrap(caption: str, width: float) -> list[str]:
     characters = int(width * 72 / (0.6 * TEXT_POINTS))
     return [part for line in caption.splitlines() for part in textwrap.wrap(line, characters)]
 
 
 def _show(axes: Axes, case: Case, room: tuple[float, float]) -> None:
     axes.set_title(shorten(case.title, room[0] * 72, TEXT_POINTS), fontsize=TEXT_POINTS, pad=3)
-    axes.set_xlabel("\n".join(_wrap(case.caption, room[0])), fontsize=TEXT_POINTS, labelpad=3)
+    axes.set_xlabel("\n".join(wrap(case.caption, room[0])), fontsize=TEXT_POINTS, labelpad=3)
     height, width = case.image.shape
     axes.set(xticks=[], yticks=[], anchor="N")
     axes.spines[:].set_visible(False)
@@ -153,12 +153,12 @@ def _show(axes: Axes, case: Case, room: tuple[float, float]) -> None:
     for name, (mask, boxes) in case.known.items():
         colour, line_style = LOOKS[name]
         # All halos lie below all lines: where both outlines run together, blue fills the gaps of the dashes.
-        _outline(axes, mask, boxes, "white", "-", HALO_POINTS, 2.0)
-        _outline(axes, mask, boxes, colour, line_style, LINE_POINTS, 2.1 if name == "truth" else 2.2)
+        outline(axes, mask, boxes, "white", "-", HALO_POINTS, 2.0)
+        outline(axes, mask, boxes, colour, line_style, LINE_POINTS, 2.1 if name == "truth" else 2.2)
     axes.set(xlim=(0, width), ylim=(height, 0))
 
 
-def _outline(
+def outline(
     axes: Axes,
     mask: NDArray[np.uint8] | None,
     boxes: Boxes | None,

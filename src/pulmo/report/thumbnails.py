@@ -2,13 +2,12 @@
 
 import io
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-COLOURS = "inferno"  # lightness rises evenly, in print and to the colour-blind
-STRONGEST = 0.6  # opacity at a heat of 1
+from pulmo.report.heat import overlay
+
 QUALITY = 82
 
 
@@ -16,9 +15,7 @@ def thumbnail(image: NDArray[np.uint8], heat: NDArray[np.float32] | None = None,
     """A JPEG of the (H, W) image at most `side` pixels high, its heat (H, W) in [0, 1] laid over a copy beside it."""
     shown = [np.repeat(image[..., None], 3, axis=2)]
     if heat is not None:
-        colour = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
-        share = STRONGEST * heat[..., None]
-        shown.append(np.asarray(np.rint(image[..., None] * (1 - share) + colour * share), np.uint8))
+        shown.append(overlay(image, heat))
     height, width = image.shape
     scale = min(1.0, side / height)
     size = (max(1, round(width * scale * len(shown))), max(1, round(height * scale)))

@@ -1,0 +1,104 @@
+"""Where the heat lies: shares inside a region beside what chance would give, and the pointing game."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pulmo.metrics.bootstrap import Interval, intervals
+from pulmo.transforms.geometry import Geometry
+
+TOLERANCE = 0.03
+"""Share of the image's side that a maximum may lie outside of its region: Zhang et al. 2018 (10.1007/s11263-017-1059-x)
+allow 15 pixels in photographs of some 500."""
+
+FIGURES = ("heat", "area", "points", "chance")
+
+Mask = npt.NDArray[np.bool_]
+
+
+def located(heat: npt.NDArray[np.float32], region: Mask, picture: Mask) -> dict[str, float]:
+    """Share of the heat and of the picture's area inside `region`; whether the maximum points there, and by chance.
+
+    All are (S, S); `picture` leaves out black bars. Without any heat, `heat` and `points` are NaN. Several equal maxima
+    count by the share of them that hits.
+    """
+    side = max(1, round(TOLERANCE * len(heat)))
+    near = cv2.dilate(region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1,) * 2)) > 0
+    total = float(heat.sum(dtype=np.float64))
+    area = float((region & picture).sum() / picture.sum())
+    chance = float((near & picture).sum() / picture.sum())
+    if total == 0:
+        return {"heat": np.nan, "area": area, "points": np.nan, "chance": chance}
+    inside = float(heat[region].sum(dtype=np.float64)) / total
+    return {"heat": inside, "area": area, "points": float(near[heat == heat.max()].mean()), "chance": chance}
+
+
+def picture_of(geometry: Geometry) -> Mask:
+    """(S, S): where the image is, not the bars that make it square."""
+    picture = np.zeros((geometry.size, geometry.size), bool)
+    (x, y), (width, height) = geometry.offset, geometry.inner
+    picture[y : y + height, x : x + width] = True
+    return picture
+
+
+def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
+    """Which images are true and false positives and negatives of two classes, behind all of them; none is empty."""
+    label, prediction = table["label"].to_numpy() > 0, table["prediction"].to_numpy() > 0
+    groups = {"all images": np.ones(len(table), bool)}
+    if (table["label"] >= 0).all():
+        groups |= {
+            "true positives": label & prediction,
+            "false positives": ~label & prediction,
+            "false negatives": label & ~prediction,
+            "true negatives": ~label & ~prediction,
+        }
+    return {name: group for name, group in groups.items() if group.any()}
+
+
+def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resamples: int = 10_000) -> pd.DataFrame:
+    """One row a region and group: number of images, and each figure as an `Interval` by patient.
+
+    `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
+    `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images that
+    have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
+    """
+    rows = []
+    for region, columns in regions.items():
+        for group, member in groups_of(table).items():
+            part = table[member & table[columns["area"]].notna().to_numpy()]
+            if part.empty:
+                continue
+            means = _Means({figure: part[columns[figure]].to_numpy(float) for figure in FIGURES})
+            found = intervals(means, part["patient_id"].to_numpy(), resamples=resamples)
+            without = int(part[columns["heat"]].isna().sum())
+            rows.append({"region": region, "group": group, "images": len(part), "without_heat": without, **found})
+    return pd.DataFrame(rows)
+
+
+class _Means:
+    """Weighted means of figures that some images lack."""
+
+    def __init__(self, values: Mapping[str, npt.NDArray[np.float64]]) -> None:
+        stacked = np.stack(list(values.values()), axis=1)
+        self._names, self._known = list(values), np.isfinite(stacked).astype(np.float32)
+        self._values = np.nan_to_num(stacked).astype(np.float32)
+
+    def __call__(self, weights: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = ((weights @ self._values) / (weights @ self._known)).astype(np.float64)
+            named = dict(zip(self._names, means.T, strict=True))
+            return named | {"times_area": named["heat"] / named["area"]}
+
+
+def as_plain(summarised: pd.DataFrame) -> list[dict[str, object]]:
+    """For json: an interval is `[value, low, high]`, null where undefined."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, Interval):
+            return [float(part) if np.isfinite(part) else None for part in value]
+        return int(value) if isinstance(value, np.integer) else value
+
+    return [{str(name): plain(value) for name, value in row.items()} for row in summarised.to_dict("records")]

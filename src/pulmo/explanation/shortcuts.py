@@ -1,0 +1,64 @@
+"""`pulmo explain RUN --probe`: the shortcut probe's table, figures and page."""
+
+from pathlib import Path
+
+from pulmo.errors import DataError
+from pulmo.explanation.asked import Asked, on_device
+from pulmo.explanation.probe import Probe, as_plain, probe, table_of
+from pulmo.explanation.writing import Folder, print_table
+from pulmo.finished import FinishedRun
+from pulmo.report.html import Facts, Grid, Picture, Section, Text
+from pulmo.report.probing import occluded_aurocs, occlusion_examples
+from pulmo.report.screen import screen
+
+LIMITS = (
+    "An interval above 0.5 without lungs proves that the network can use what is left. One that reaches 0.5 does not "
+    "prove that it never does: it was not trained on such images, and what shows only together with the lungs, such as "
+    "their exposure, is not probed."
+)
+
+
+def probe_run(run: FinishedRun, asked: Asked) -> Path:
+    """Probe all images of the split, tell what came out, and give the page."""
+    images = asked.images(run)
+    if images.preprocess.needs_mask and not images.lungs:
+        raise DataError("the run was trained on images with lung masks: give --lungs=FOLDER")
+    task = on_device(run.task)
+    folder = Folder(asked.folder(run, "probe", images))
+    probed = probe(task, images, asked.resamples)
+    folder.csv("probe_scores.csv", probed.scores)
+    folder.json("probe.json", {"run": run.name, "images": images.name, **as_plain(probed)})
+    page = folder.page(f"Shortcut probe of {images.name}", run.name, _sections(run, images.name, probed, folder))
+    print_table(table_of(probed), f"shortcut probe: {run.name} on {images.name}")
+    for line in probed.verdict:
+        screen().print(f"{'told on' if probed.told_on else 'verdict'}: {line}", markup=False, soft_wrap=True)
+    return page
+
+
+def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> list[Section]:
+    rows, of_class = probed.rows, run.class_names[-1]
+    names, blind = [row.occlusion.name for row in rows], [row.occlusion.blind for row in rows]
+    curve = folder.figure("probe", occluded_aurocs(names, [row.auroc for row in rows], blind))
+    labels = [run.class_names[label] for label in probed.labels_shown]
+    shown = folder.figure("probe_examples", occlusion_examples(probed.examples, labels))
+    kind = "warning" if probed.told_on else "good"
+    verdict = [Text(f"{line[0].upper()}{line[1:]}.", kind) for line in probed.verdict]  # type: ignore[arg-type]
+    what = " ".join(f"{row.occlusion.name.capitalize()}: {row.occlusion.shows}." for row in rows)
+    caption = f"AUROC of {of_class} against the rest; 95 % intervals by patient, percentile bootstrap"
+    return [
+        Section("Verdict", verdict),
+        Section(
+            "The images again, with parts taken away",
+            [
+                Grid(table_of(probed), caption),
+                Picture.of(curve, "AUROC of each occlusion. Squares: no lung is to be seen."),
+                Picture.of(shown, "What the network was shown."),
+                Text(
+                    f"{what} What is taken away is filled with the mean grey of what is kept. Drop: AUROC of the whole "
+                    "image less that of this one, on the same images."
+                ),
+                Text(LIMITS),
+            ],
+        ),
+        Section("What was probed", [Facts({"run": run.name, "images": name, "class": of_class})]),
+    ]

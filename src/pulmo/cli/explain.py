@@ -25,8 +25,10 @@ def explain(
     image: Annotated[list[str] | None, typer.Option(help="Draw the image of this id; more than once.")] = None,
     method: Annotated[
         str,
-        typer.Option(help="gradcam, gradcam++, xgradcam, hirescam, layercam, elementwise, eigencam, eigengradcam; "
-                     "slow: ablationcam, scorecam."),
+        typer.Option(
+            help="gradcam, gradcam++, xgradcam, hirescam, layercam, elementwise, eigencam, eigengradcam; "
+            "slow: ablationcam, scorecam."
+        ),
     ] = "gradcam",  # fmt: skip
     layer: Annotated[str | None, typer.Option(help="Module that the heat is taken from; else the last map.")] = None,
     predicted: Annotated[
@@ -35,7 +37,8 @@ def explain(
     feature_maps: Annotated[bool, typer.Option("--feature-maps", help="Draw the maps of --layer too.")] = False,
     lungs: Annotated[str | None, typer.Option(help="Folder of lung masks, or a run that draws lungs.")] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="The shortcut probe instead: score the images without their lungs, and so on.")
+        bool,
+        typer.Option("--probe", help="The shortcut probe instead: score the images without their lungs, and so on."),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; else RUN/explanations/….")] = None,
 ) -> None:

@@ -48,7 +48,9 @@ class Asked:
     def folder(self, run: FinishedRun, what: str, images: Images) -> Path:
         """Where the results go: named by `what`, and by the images where they are not of the run's own data."""
         own = not self.paths and not any(override.startswith("data=") for override in self.overrides)
-        return self.out or run.folder / "explanations" / f"{what}_{self.split if own else images.name.replace(' ', '_')}"
+        return (
+            self.out or run.folder / "explanations" / f"{what}_{self.split if own else images.name.replace(' ', '_')}"
+        )
 
 
 def on_device(task: Task) -> Task:

@@ -99,9 +99,7 @@ def _boxes(images: Images, look: Look) -> npt.NDArray[np.float32]:
 def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], resamples: int) -> list[Section]:
     """Write localisation.csv and .json and tell it, where lungs or boxes are known."""
     columns = {
-        REGIONS[name]: {figure: f"{figure}_{name}" for figure in FIGURES}
-        for name in REGIONS
-        if f"area_{name}" in table
+        REGIONS[name]: {figure: f"{figure}_{name}" for figure in FIGURES} for name in REGIONS if f"area_{name}" in table
     }
     found = summary(table, columns, resamples)
     folder.json("localisation.json", {**facts, "tolerance": TOLERANCE, "rows": as_plain(found)})
@@ -177,4 +175,6 @@ def _features(task: Task, look: Look, layer: str, name: str) -> Picture:
     maps = feature_maps(task, torch.from_numpy(look.prepared.image)[None, None], layer)[0].numpy()
     channels = np.sort(np.argsort(-maps.std(axis=(1, 2)), kind="stable")[:CHANNELS])
     title = f"{name}: {len(channels)} of the {len(maps)} maps of {layer}, those that vary most"
-    return Picture.of(feature_grid(maps[channels], channels.tolist(), title), f"{title}; each from its least to its most.")
+    return Picture.of(
+        feature_grid(maps[channels], channels.tolist(), title), f"{title}; each from its least to its most."
+    )

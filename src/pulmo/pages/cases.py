@@ -26,8 +26,8 @@ from pulmo.types import TABLE_COLUMNS
 
 log = logging.getLogger(__name__)
 
-EACH = 4
-"""Cases of a group."""
+EACH = 3
+"""Cases of each of four groups: six wrong and six right ones."""
 Images = Callable[[Sequence[str]], npt.NDArray[np.uint8]]
 """Image ids to (B, H, W) uint8, prepared as the network was shown them."""
 

@@ -196,15 +196,22 @@ def calibration(measured: Measured) -> list[Block]:
     if found.scaled_bins:
         curves["after temperature scaling"] = _curve(found.scaled_bins)
     y = "Share that is right" if sheet.class_names else "Share of positive images"
-    caption = "Share of positives among images of like score, with 95 % intervals, and how many they are. On the diagonal"
+    caption = (
+        "Share of positives among images of like score, with 95 % intervals, and how many they are. On the diagonal"
+    )
     picture = Picture.of(reliability_diagram(curves, y=y), f"{caption} a score is a probability.")
     return [Text(told), Grid(pd.DataFrame(rows)), Pictures([picture])]
 
 
 def _curve(bins: Sequence[Bin]) -> Reliability:
-    shares = np.array([part.share_positive for part in bins], np.float64).reshape(-1, 3)
-    means, counts = [part.mean_score for part in bins], [part.images for part in bins]
-    return Reliability(means, *shares.T, images=counts)
+    shares = [part.share_positive for part in bins]
+    return Reliability(
+        mean=[part.mean_score for part in bins],
+        share=[share.value for share in shares],
+        low=[share.low for share in shares],
+        high=[share.high for share in shares],
+        images=[part.images for part in bins],
+    )
 
 
 def subgroups(measured: Measured) -> list[Block]:

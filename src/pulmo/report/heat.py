@@ -93,7 +93,9 @@ def _legend(figure: Figure, cases: Sequence[HeatCase]) -> None:
         "lung mask": (LUNGS, any(case.lungs is not None and case.lungs.any() for case in cases)),
     }
     handles = [
-        Line2D([], [], color=colour, linestyle=line, label=name) for name, ((colour, line), there) in known.items() if there
+        Line2D([], [], color=colour, linestyle=line, label=name)
+        for name, ((colour, line), there) in known.items()
+        if there
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -20,7 +20,7 @@ from pulmo.report import style
 
 TEMPLATES = Path(__file__).parent / "templates"
 NUMBER = re.compile(r"^([<>≈≤≥]? ?[-+−]?[\d,]*\.?\d+( ?[%±(].*)?|[-+−]?[\d.]+ to [-+−]?[\d.]+|undefined|–|)$")
-LONG = 36  # characters of a cell that may be broken
+LONG = 44  # characters of a cell that may be broken
 WIDE = 1.7  # width by height of two panels
 COLOURS = 64
 """Of a figure's palette: its lines and text look the same, at a quarter of the bytes."""

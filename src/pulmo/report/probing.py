@@ -20,7 +20,10 @@ def occluded_aurocs(names: Sequence[str], aurocs: Sequence[Interval], blind: Seq
     axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
     axes.annotate("chance", (0.5, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
                   va="top", fontsize=8, color=GREY)  # fmt: skip
-    for lungs_hidden, colour, marker, label in ((False, BLUE, "o", "the rest"), (True, VERMILLION, "s", "no lung to be seen")):
+    for lungs_hidden, colour, marker, label in (
+        (False, BLUE, "o", "the rest"),
+        (True, VERMILLION, "s", "no lung to be seen"),
+    ):
         chosen = [k for k, hidden in enumerate(blind) if hidden == lungs_hidden and np.isfinite(aurocs[k].value)]
         if not chosen:
             continue

@@ -60,7 +60,7 @@ def _areas(pairs: Sequence[tuple[Tested, Tested]], differences: Sequence[dict[st
             continue
         test = delong(first.scores, other.scores, first.labels)
         values.append(test.p)
-        row = {**_names(pair), **_sides(pair, "auroc"), DIFFERENCE: signed(apart["auroc"])}
+        row = {**_names(pair), DIFFERENCE: signed(apart["auroc"])}
         rows.append(
             row
             | {

@@ -101,15 +101,22 @@ def _in_short(comparison: Comparison) -> list[Block]:
     """What came first on each board, and whether it differs from the next, in words."""
     blocks: list[Block] = []
     for board in comparison.boards:
+        if len(board.groups) > 1 and len(board.spread) == 1:  # folds: their mean is what they are for
+            row = board.spread.iloc[0]
+            figure = title_of(board.ranked[0].primary)
+            blocks.append(Text(f"{board.title}: {figure} {row[figure]}, {board.spread.attrs['title']}.", "lead"))
+            continue
         best = board.ranked[0]
         name = title_of(best.primary)
         value = best.intervals[best.primary]
         told = f"{board.title}. The best on validation is {best.label}: test {name} {value}."
-        others = [run for run in board.groups[0][1:] if best.primary in run.values]
-        if others:
-            apart = apart_of(best, others[0])[best.primary]
+        found = ((run, apart_of(best, run).get(best.primary)) for run in board.groups[0][1:])
+        other, apart = next(((run, apart) for run, apart in found if apart and any(apart)), (None, None))
+        if (
+            other is not None and apart is not None
+        ):  # a run with the same scores, such as at another threshold, is no other
             sure = "the interval leaves 0 out" if apart.low > 0 or apart.high < 0 else "the interval holds 0"
-            told += f" The next, {others[0].label}, is {signed(apart)} from it on the same images: {sure}."
+            told += f" Less the next, {other.label}, on the same images: {signed(apart)}; {sure}."
         blocks.append(Text(told, "lead"))
     if len(comparison.boards) > 1:
         blocks.append(
@@ -172,11 +179,11 @@ def _curves(ranked: list[Tested]) -> list[Block]:
             histories[run.label] = pd.read_csv(run.run.folder / "history.csv")
         except (OSError, ValueError):
             continue
-    if histories:
+    if any("val/loss" in history for history in histories.values()):  # a detector has none
         drawings.append(("Loss on validation by epoch.", lambda: overlaid_learning(histories, "val/loss")))
-        rate = common_rate(histories)
-        if rate:
-            drawings.append(("Validation by epoch.", lambda: overlaid_learning(histories, rate)))
+    rate = common_rate(histories) if histories else None
+    if rate is not None:
+        drawings.append(("Validation by epoch.", lambda: overlaid_learning(histories, rate)))
     pictures = []
     for caption, draw in drawings:
         try:

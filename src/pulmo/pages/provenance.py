@@ -36,15 +36,19 @@ VALUES = {
 
 
 def what(run: FinishedRun) -> list[Block]:
-    """The choices that make the run, its values in short, and all of its configuration behind a click."""
+    """The choices that make the run, and its values in short."""
     chosen = choices(run)
     facts = {group: chosen[group] for group in GROUPS if group in chosen}
     for name, key in VALUES.items():
         value = OmegaConf.select(run.config, key)
         if value is not None:
             facts[name] = Path(value).name if str(value).startswith("/") else str(value)
-    told = OmegaConf.to_yaml(run.config)
-    return [Facts(facts), Fold("The whole configuration", [Text(told, "code")])]
+    return [Facts(facts)]
+
+
+def whole(run: FinishedRun) -> list[Block]:
+    """All of its configuration, behind a click."""
+    return [Fold("config.yaml, as it was resolved", [Text(OmegaConf.to_yaml(run.config), "code")])]
 
 
 def again(run: FinishedRun) -> list[Block]:
@@ -75,14 +79,14 @@ def environment(run: FinishedRun) -> list[Block]:
     if speed:
         facts["training speed"] = f"{speed:,.0f} images/s"
     facts["GPU"] = ", ".join(known.get("gpus") or []) or "none"
-    for name in ("cores", "threads", "system", "python", "commit"):
+    for name in ("cores", "threads", "python"):
         if known.get(name) is not None:
             facts[name] = str(known[name])
-    packages = known.get("packages") or {}
-    facts["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
+    packages = ", ".join(f"{name} {version}" for name, version in (known.get("packages") or {}).items())
+    long = {"system": known.get("system"), "commit": known.get("commit"), "packages": packages}
     if not known:
         return [Text("The folder has no environment.json: the machine and its packages are not known.", "warning")]
-    return [Facts({name: value for name, value in facts.items() if value})]
+    return [Facts(facts), Facts({name: str(value) for name, value in long.items() if value})]
 
 
 def _duration(seconds: float) -> str:

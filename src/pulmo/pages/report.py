@@ -40,7 +40,7 @@ def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
     """
     images = cases.from_files(run, overrides)
     names = _class_names(run)
-    if run.has("metrics.json") and not run.has("figures"):
+    if not run.has("figures"):
         write_figures(run.folder, names)
     return write(run, names, images, lambda: run.task)
 
@@ -97,6 +97,7 @@ def _content(
     sections += [
         _section("Run it again", lambda: provenance.again(run)),
         _section("Where it ran", lambda: provenance.environment(run)),
+        _section("The whole configuration", lambda: provenance.whole(run)),
     ]
     return headline.subtitle(run), [section for section in sections if section.blocks]
 

@@ -94,7 +94,9 @@ def forest(figures: Mapping[str, Interval], xlabel: str, *, line: float | None =
     axes = figure.add_subplot(xlabel=xlabel, title=title)
     for place, value in enumerate(figures.values()):
         if np.isfinite(value.low):
-            axes.plot([value.low, value.high], [place, place], color=BLUE, linewidth=1.6, solid_capstyle="butt")
+            axes.plot(
+                [value.low, value.high], [place, place], color=BLUE, linestyle="-", linewidth=1.6, solid_capstyle="butt"
+            )
         axes.plot(value.value, place, "o", color=BLUE, markersize=5)
         axes.annotate(
             str(value),

@@ -7,6 +7,11 @@ import typer
 
 from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
 
+METHODS = (
+    "gradcam, gradcam++, xgradcam, hirescam, layercam, elementwise, eigencam, eigengradcam; "
+    "slow: ablationcam, scorecam, which take minutes an image on a CPU."
+)
+
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
@@ -23,13 +28,7 @@ def explain(
     errors: Annotated[bool, typer.Option("--errors", help="Draw all that are called wrongly.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Draw all images.")] = False,
     image: Annotated[list[str] | None, typer.Option(help="Draw the image of this id; more than once.")] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="gradcam, gradcam++, xgradcam, hirescam, layercam, elementwise, eigencam, eigengradcam; "
-            "slow: ablationcam, scorecam."
-        ),
-    ] = "gradcam",  # fmt: skip
+    method: Annotated[str, typer.Option(help=METHODS)] = "gradcam",
     layer: Annotated[str | None, typer.Option(help="Module that the heat is taken from; else the last map.")] = None,
     predicted: Annotated[
         bool, typer.Option("--predicted", help="Explain the class that was called, not always the positive one.")
@@ -44,8 +43,8 @@ def explain(
 ) -> None:
     """Show where RUN's network looks: heat maps of images, given as PATHS, or chosen from a split of its data.
 
-    Over all images of the split it measures how much of the heat lies inside the lungs and the true boxes, where the data
-    has them. Further arguments are files and folders, or overrides such as data.root=FOLDER.
+    Over all images of the split it measures how much of the heat lies inside the lungs and the true boxes, where the
+    data has them. Further arguments are files and folders, or overrides such as data.root=FOLDER.
     """
     from pulmo.errors import ConfigError
     from pulmo.explanation.asked import Asked

@@ -85,7 +85,13 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _unfinished(run: FinishedRun) -> str | None:
     """Why a run has nothing to compare."""
-    known = run_state.read(run.folder)
+    try:
+        known = run_state.read(run.folder)
+        _ = run.config if run.has("config.yaml") else None
+    except ValueError:
+        return "its state.json cannot be read"
+    except RunError as error:
+        return str(error)
     state = known.get("state")
     if state not in (None, State.FINISHED):
         cause = known.get("cause")

@@ -132,6 +132,6 @@ def _title(group: Sequence[Tested]) -> str:
     if len(tests) > 1:
         images = sum(map(len, tests))
         return f"{data_of(run.run)}: {len(tests)} of {folds} folds, {images:,} test images together"
-    images, patients = len(run.table), run.table["patient_id"].nunique()
+    images, patients = len(run.table), len({*run.patients})
     positive = f", {int((run.table['label'] == 1).sum()):,} positive" if run.is_binary else ""
     return f"{data_of(run.run)}, test set: {images:,} images of {patients:,} patients{positive}"

@@ -123,8 +123,7 @@ def p_text(p: float) -> str:
 
 def remarks(runs: Sequence[Tested], pairs: Sequence[tuple[Tested, Tested]], titles: Iterable[str]) -> list[str]:
     """What a reader must know of the tables with these `titles`: what they take for independent, how many tests."""
-    table = runs[0].table
-    images, patients = len(table), table["patient_id"].nunique()
+    images, patients = len(runs[0].table), len({*runs[0].patients})
     told = []
     if patients < images and {AREAS, DECISIONS} & {*titles}:
         told.append(

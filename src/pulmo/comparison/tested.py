@@ -12,6 +12,7 @@ from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
 from pulmo.metrics.weighted import BinaryFigures, Ratios
+from pulmo.sheets.predictions import patients_of
 
 PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
 """The figure that a test is about: the first of these that the run has."""
@@ -48,6 +49,11 @@ class Tested:
         return self.table["score"].to_numpy(float)
 
     @property
+    def patients(self) -> npt.NDArray[np.generic]:
+        """(N,) the patient of each image, as text; an image whose patient nobody named is one of its own."""
+        return patients_of(self.table)
+
+    @property
     def labels(self) -> npt.NDArray[np.int64]:
         """(N,) labels."""
         return self.table["label"].to_numpy(np.int64)
@@ -62,7 +68,7 @@ class Tested:
     @cached_property
     def drawn(self) -> dict[str, Floats]:
         """The figures in each resample; the same resamples for every run with these images."""
-        return resampled_figures(self._figures, self.table["patient_id"].to_numpy(), resamples=self.resamples)
+        return resampled_figures(self._figures, self.patients, resamples=self.resamples)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from pulmo.execution import keep_freed_memory
 from pulmo.explanation.images import Images, of_paths, of_split
 from pulmo.explanation.looking import Choice
 from pulmo.finished import FinishedRun
@@ -54,5 +55,9 @@ class Asked:
 
 
 def on_device(task: Task) -> Task:
-    """The task on the GPU where there is one."""
-    return task.to("cuda") if torch.cuda.is_available() else task
+    """The task on the GPU where there is one; on a CPU laid out as it was trained, freed memory kept."""
+    task.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if torch.cuda.is_available():
+        return task.to("cuda")
+    keep_freed_memory()
+    return task

@@ -12,7 +12,7 @@ from pulmo.data.dataset import filled
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
-from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, located, picture_of, summary
+from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
 from pulmo.explanation.writing import Folder, file_names, localisation_text, print_table, write_pictures
 from pulmo.finished import FinishedRun
@@ -24,6 +24,17 @@ from pulmo.tasks.base import Task
 
 SHEETS = 8  # on the page, of 18 images each
 CHANNELS = 48
+CAPTION = (
+    "Share of the heat inside, and of the area; whether the maximum is inside. Means over the images, 95 % intervals "
+    "by patient (percentile bootstrap)"
+)
+CHOICES = {
+    "worst": "The images whose truth is least probable",
+    "best": "The images whose truth is most probable",
+    "errors": "The images that are called wrongly",
+    "all": "All images",
+    "image": "The images that were named",
+}
 
 REGIONS = {"lungs": "lungs", "boxes": "true boxes"}
 
@@ -54,7 +65,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         "images": f"{images.name}: {len(table)}",
         "method": f"{asked.method}, {explained}",
         "layer": f"{layer}: a cell of the map is {size // layer.width} of the {size} pixels that the network sees",
-        "drawn": f"{len(places)} images, {asked.choice}",
+        "drawn": f"{CHOICES[asked.choice].lower()}: {len(places)}",
     }
     sections = [Section("What was explained", [Facts(facts)]), *_localisation(folder, table, facts, asked.resamples)]
     sections += _drawn(folder, task, images, heat, table.iloc[places], [rows[place] for place in places], asked)
@@ -106,21 +117,22 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
     if found.empty:
         return []
     text = localisation_text(found)
-    folder.csv("localisation.csv", text)
+    folder.csv("localisation.csv", as_table(found))
     print_table(text, f"where the heat lies: {facts['images']}")
     cold = int(found.loc[found["group"] == "all images", "without_heat"].max())
-    figure = folder.figure("localisation", heat_beside_chance(found.to_dict("records")))
+    rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+    figure = folder.figure("localisation", heat_beside_chance(rows))
+    without = f" {cold} images have no heat, since nothing in them speaks for the class, and count in neither."
     return [
         Section(
             "Where the heat lies",
             [
-                Grid(text, "Means over the images, 95 % intervals by patient (percentile bootstrap)"),
+                Grid(text, CAPTION),
                 Picture.of(figure, "Dots: heat map. Strokes: what chance would give."),
                 Text(
                     "Heat spread evenly has the area's share inside; heat / area says how many times more it is. The "
                     f"pointing game (Zhang et al. 2018) counts a maximum inside, or within {TOLERANCE:.0%} of the "
-                    f"image's side; by chance is the area of that. {cold} images have no heat, since nothing in them "
-                    "speaks for the class, and count in neither."
+                    "image's side; by chance is the area of that." + (without if cold else "")
                 ),
             ],
         )
@@ -137,7 +149,8 @@ def _drawn(
     asked: Asked,
 ) -> list[Section]:
     """Write the pictures of each image, and sheets of them all."""
-    names, cases, sheets, grids = file_names(table["image_id"]), [], [], []
+    names, cases = file_names(table["image_id"]), list[HeatCase]()
+    sheets, grids = list[Picture](), list[Picture]()
     for place, look in enumerate(looks(task, images, rows, heat, "drawing")):
         facts = table.iloc[place]
         write_pictures(folder, look, str(images.table["path"].iat[look.row]), names[place])
@@ -151,7 +164,7 @@ def _drawn(
             sheets.append(Picture.of(figure, f"Images {place + 2 - len(cases)} to {place + 1} of {len(rows)}."))
             cases = []
     more = [Text(f"{len(sheets) - SHEETS} further sheets are in figures/.")] if len(sheets) > SHEETS else []
-    sections = [Section(f"Images: {asked.choice}", [*sheets[:SHEETS], *more])]
+    sections = [Section(CHOICES[asked.choice], [*sheets[:SHEETS], *more])]
     return sections + ([Section(f"Feature maps of {asked.layer}", grids[:SHEETS])] if grids else [])
 
 
@@ -175,6 +188,5 @@ def _features(task: Task, look: Look, layer: str, name: str) -> Picture:
     maps = feature_maps(task, torch.from_numpy(look.prepared.image)[None, None], layer)[0].numpy()
     channels = np.sort(np.argsort(-maps.std(axis=(1, 2)), kind="stable")[:CHANNELS])
     title = f"{name}: {len(channels)} of the {len(maps)} maps of {layer}, those that vary most"
-    return Picture.of(
-        feature_grid(maps[channels], channels.tolist(), title), f"{title}; each from its least to its most."
-    )
+    figure = feature_grid(maps[channels], channels.tolist(), title)
+    return Picture.of(figure, "Above each map its channel; black is its least value, white its largest.", title)

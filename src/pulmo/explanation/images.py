@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pulmo.composition import composed
@@ -123,7 +122,7 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
     if lungs is None and preprocess.needs_mask:
         if preprocess.mask_run is None:
             raise ConfigError(
-                "the run was trained on images with lung masks: give --lungs=FOLDER of masks, or of a run that draws them"
+                "the run was trained on images with lung masks: give --lungs=FOLDER, of masks or of a run"
             )
         lungs = str(preprocess.mask_run)
     if lungs is not None:
@@ -156,9 +155,3 @@ def _lungs(given: str, table: pd.DataFrame, root: Path, cache_dir: str) -> list[
     if not any(masks):
         raise DataError(f"--lungs={given}: none of its files is called as an image")
     return masks
-
-
-def preprocess_of(run: FinishedRun) -> Preprocess:
-    """How the run's images were prepared."""
-    made: Preprocess = instantiate(run.origin["preprocess"])
-    return made

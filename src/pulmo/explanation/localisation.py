@@ -62,8 +62,8 @@ def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resam
     """One row a region and group: number of images, and each figure as an `Interval` by patient.
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
-    `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images that
-    have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
+    `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images
+    that have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
     """
     rows = []
     for region, columns in regions.items():
@@ -102,3 +102,14 @@ def as_plain(summarised: pd.DataFrame) -> list[dict[str, object]]:
         return int(value) if isinstance(value, np.integer) else value
 
     return [{str(name): plain(value) for name, value in row.items()} for row in summarised.to_dict("records")]
+
+
+def as_table(summarised: pd.DataFrame) -> pd.DataFrame:
+    """For csv: `region, group, images, figure, value, low, high`, one row a figure."""
+    rows = [
+        {"region": row["region"], "group": row["group"], "images": row["images"], "figure": name, **figure._asdict()}
+        for row in summarised.to_dict("records")
+        for name, figure in row.items()
+        if isinstance(figure, Interval)
+    ]
+    return pd.DataFrame(rows)

@@ -75,7 +75,7 @@ def decided(task: Task, said: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """(N,) labels by the run's cut-off of (N, 2) probabilities; of several classes the likeliest."""
     if said.shape[1] == 2:
         return (said[:, 1] >= np.float32(task.cut_off)).astype(np.int64)
-    return said.argmax(1)
+    return np.asarray(said.argmax(1), np.int64)
 
 
 def table_of(task: Task, images: Images, rows: Sequence[int], said: npt.NDArray[np.float64]) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Radiographs of which a part is taken away: what is left for a network that looks where it should not.
 
-What is taken away is filled with the mean grey of what is kept, so that nothing of its brightness is left behind, and
-no edge is stronger than it must be. Its outline stays visible: of lungs that a segmenter drew, that outline tells of
-consolidations too, since they are often left out of it. `lung box removed` hides it, and `outline alone` shows nothing else.
+What is taken away becomes one grey, half of the full range, the same in all images. A mean of the image would carry
+news across: of what is taken away, its brightness; of what is kept, its exposure, to where the network looks for lungs.
+Lung masks, of whatever source, often leave consolidations out: then these stay with the rest, and the masks' outline
+tells of them. `lung box removed` hides both, and `outline alone` shows the outline and nothing else.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ Lungs = npt.NDArray[np.uint8]
 class Occlusion:
     """One way to take something away: (H, W) grey and its lungs {0, 1} or None in, the grey that is left out.
 
-    blind  no lung is to be seen: a network that ranks such images well reads something else
+    blind    no lung is left: a network that ranks such images well reads something else; `where` says what
+    outside  takes away, or spares, what lies outside of the lungs: nothing to a network that is shown lungs alone
     """
 
     name: str
@@ -35,14 +37,13 @@ class Occlusion:
     apply: Callable[[Grey, Lungs | None], Grey]
     needs_lungs: bool
     blind: bool = False
+    outside: bool = False
+    where: str = ""
 
 
 def kept(grey: Grey, visible: npt.NDArray[np.bool_]) -> Grey:
-    """The grey where it is `visible`, the mean of that everywhere else."""
-    if visible.all():
-        return grey
-    level = grey[visible].mean() if visible.any() else np.iinfo(grey.dtype).max / 2
-    return np.where(visible, grey, np.asarray(round(float(level)), grey.dtype))
+    """The grey where it is `visible`, half of the full range everywhere else."""
+    return np.where(visible, grey, np.asarray(np.iinfo(grey.dtype).max // 2 + 1, grey.dtype))
 
 
 def _lungs_only(grey: Grey, lungs: Lungs | None) -> Grey:
@@ -91,10 +92,33 @@ def _known(lungs: Lungs | None) -> Lungs:
 WHOLE = Occlusion("whole image", "as it is", lambda grey, lungs: grey, needs_lungs=False)
 
 OCCLUSIONS = (
-    Occlusion("lungs only", "all but the lungs filled", _lungs_only, needs_lungs=True),
+    Occlusion("lungs only", "all but the lungs filled", _lungs_only, needs_lungs=True, outside=True),
     Occlusion("centre only", "the outer tenth of each side filled", _centre, needs_lungs=False),
-    Occlusion("lungs removed", "the lungs filled, their outline stays", _lungs_removed, needs_lungs=True, blind=True),
-    Occlusion("lung box removed", "the box around both lungs filled", _box_removed, needs_lungs=True, blind=True),
-    Occlusion("borders only", "the outer tenth of each side, no lung in it", _borders, needs_lungs=False, blind=True),
+    Occlusion(
+        "lungs removed",
+        "all inside the lung masks filled",
+        _lungs_removed,
+        needs_lungs=True,
+        blind=True,
+        where="with all that lies inside the lung masks taken away",
+    ),
+    Occlusion(
+        "lung box removed",
+        "the box around both lungs filled",
+        _box_removed,
+        needs_lungs=True,
+        blind=True,
+        outside=True,
+        where="with the whole box around the lungs taken away",
+    ),
+    Occlusion(
+        "borders only",
+        "the outer tenth of each side, the lungs in it filled",
+        _borders,
+        needs_lungs=False,
+        blind=True,
+        outside=True,
+        where="from the outer tenth of the image alone",
+    ),
     Occlusion("outline alone", "the lung mask's shape in two greys, nothing else", _outline, needs_lungs=True),
 )

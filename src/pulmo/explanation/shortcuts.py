@@ -14,7 +14,8 @@ from pulmo.report.screen import screen
 LIMITS = (
     "An interval above 0.5 without lungs proves that the network can use what is left. One that reaches 0.5 does not "
     "prove that it never does: it was not trained on such images, and what shows only together with the lungs, such as "
-    "their exposure, is not probed."
+    "their exposure, is not probed. Lung masks often leave consolidations out, which then are among the rest: the box "
+    "around the lungs and the borders are the harder tests."
 )
 
 
@@ -51,10 +52,10 @@ def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> lis
             "The images again, with parts taken away",
             [
                 Grid(table_of(probed), caption),
-                Picture.of(curve, "AUROC of each occlusion. Squares: no lung is to be seen."),
+                Picture.of(curve, "AUROC of each occlusion. Squares: the lungs were taken away."),
                 Picture.of(shown, "What the network was shown."),
                 Text(
-                    f"{what} What is taken away is filled with the mean grey of what is kept. Drop: AUROC of the whole "
+                    f"{what} What is taken away becomes one grey, the same in all images. Drop: AUROC of the whole "
                     "image less that of this one, on the same images."
                 ),
                 Text(LIMITS),

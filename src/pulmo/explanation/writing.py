@@ -16,7 +16,6 @@ from rich.table import Table
 from pulmo.data.reading import read_grey
 from pulmo.errors import DataError
 from pulmo.explanation.looking import Look
-from pulmo.metrics.bootstrap import Interval
 from pulmo.report.figures import save
 from pulmo.report.heat import overlay
 from pulmo.report.html import Section, page
@@ -94,34 +93,23 @@ def file_names(image_ids: Iterable[str]) -> list[str]:
     return [f"{place:03d}_{name}" for place, name in enumerate(plain, 1)]
 
 
-def text_of(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose intervals are text, for a page or a screen."""
-    return table.map(lambda value: str(value) if isinstance(value, (Interval, int, np.integer)) else value)
-
-
 def localisation_text(summarised: pd.DataFrame) -> pd.DataFrame:
-    """The table of `localisation.summary` with names that a reader understands."""
-    columns = {
-        "region": "inside",
-        "group": "of",
-        "images": "images",
-        "heat": "share of the heat",
-        "area": "share of the area",
-        "times_area": "heat / area",
-        "points": "maximum inside",
-        "chance": "by chance",
-    }
-    shown = summarised[list(columns)].rename(columns=columns)
-    for name in ("share of the area", "by chance"):
-        shown[name] = [f"{value.value:.3f}" for value in shown[name]]
-    return text_of(shown)
+    """The table of `localisation.summary` as text, with names that a reader understands."""
+    shown = pd.DataFrame({"inside": summarised["region"], "of": summarised["group"]})
+    shown["images"] = summarised["images"].map(str)
+    shown["heat"] = summarised["heat"].map(str)
+    shown["area"] = [f"{area.value:.3f}" for area in summarised["area"]]
+    shown["heat / area"] = summarised["times_area"].map(str)
+    shown["maximum"] = summarised["points"].map(str)
+    shown["by chance"] = [f"{chance.value:.3f}" for chance in summarised["chance"]]
+    return shown
 
 
 def print_table(table: pd.DataFrame, title: str) -> None:
     """Show a table of text on the screen, numbers at the right."""
     shown = Table(title=title, box=None, title_justify="left", header_style="")
     for place, name in enumerate(table.columns):
-        shown.add_column(str(name), justify="left" if place == 0 or table[name].dtype != object else "right")
+        shown.add_column(str(name), justify="right" if place and str(table[name].iloc[0])[:1].isdigit() else "left")
     for row in table.itertuples(index=False):
         shown.add_row(*map(str, row))
     screen().print(shown)

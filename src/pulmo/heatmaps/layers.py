@@ -37,7 +37,7 @@ class FeatureMap:
         if self.layout == "channels last":
             return output.movedim(-1, 1)
         if self.layout == "tokens":
-            return output[:, self.prefix :].transpose(1, 2).unflatten(2, (self.height, self.width))
+            return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, self.height, self.width)
         return output
 
     def __str__(self) -> str:

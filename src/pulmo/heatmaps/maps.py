@@ -32,7 +32,7 @@ METHODS = {
 """Name of each method, and its class in the library."""
 
 AGAINST_THE_SCORE = frozenset({"ablationcam"})
-"""Methods that divide by the score: they are given probabilities, since logits change their sign."""
+"""Methods that divide by the image's score: it is moved to 1 for them, since logits may be negative."""
 
 Maps = npt.NDArray[np.float32]
 
@@ -110,18 +110,24 @@ class HeatMaps:
             called = torch.ones(len(scores), dtype=torch.long)
         else:
             called = (scores[:, 0] >= 0).long() if last == 0 else scores.argmax(1)
-        divides = self.method in AGAINST_THE_SCORE
 
-        def explained(label: int) -> Callable[[Tensor], Tensor]:
+        def explained(label: int, base: float) -> Callable[[Tensor], Tensor]:
             def score(output: Tensor) -> Tensor:
-                if last == 0:
-                    logit = output[0] if label else -output[0]
-                    return logit.sigmoid() if divides else logit
-                return output.softmax(0)[label] if divides else output[label]
+                return _of(output, label) - base
 
             return score
 
-        return [explained(label) for label in called.tolist()]
+        labels = called.tolist()
+        divides = self.method in AGAINST_THE_SCORE
+        bases = [float(_of(each, label)) - 1 if divides else 0.0 for each, label in zip(scores, labels, strict=True)]
+        return [explained(label, base) for label, base in zip(labels, bases, strict=True)]
+
+
+def _of(scores: Tensor, label: int) -> Tensor:
+    """The logit of a label among (K,): of one logit, what speaks for its class or against it."""
+    if len(scores) == 1:
+        return scores[0] if label else -scores[0]
+    return scores[label]
 
 
 class _Scored(nn.Module):

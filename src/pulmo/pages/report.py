@@ -17,8 +17,10 @@ from pulmo.tasks.base import Task
 log = logging.getLogger(__name__)
 
 NAME = "report.html"
-MENDABLE = (PulmoError, ValueError, OSError, KeyError)
-"""What a folder that lacks a part, or holds half of one, can raise."""
+MENDABLE = (PulmoError, ValueError, OSError, LookupError, ArithmeticError, RuntimeError)
+"""What a folder that lacks a part, or holds half of one, or a device without room, can raise."""
+AT_THE_END = 10_000_000
+"""Weights of images drawn for the intervals of a report that a run waits for: about a second."""
 
 CURVES = {
     "roc_test": "ROC curve, test, with the operating points.",
@@ -42,7 +44,7 @@ def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
     names = _class_names(run)
     if not run.has("figures"):
         write_figures(run.folder, names)
-    return write(run, names, images, lambda: run.task)
+    return write(run, names, images, lambda: _task(run))
 
 
 def finished(experiment: Experiment) -> None:
@@ -51,15 +53,22 @@ def finished(experiment: Experiment) -> None:
     task, run = experiment.task, FinishedRun(experiment.folder)
     try:
         images = cases.from_datamodule(experiment.datamodule)
-        write(run, list(task.class_names), images, lambda: None if sharded else task)
+        resamples = min(10_000, max(1_000, AT_THE_END // max(1, len(experiment.datamodule.rows_of("test")))))
+        write(run, list(task.class_names), images, lambda: None if sharded else task, resamples)
     except MENDABLE as error:
         log.warning("no %s: %s", NAME, error)
 
 
-def write(run: FinishedRun, class_names: list[str], images: cases.Images, task: Callable[[], Task | None]) -> Path:
+def write(
+    run: FinishedRun,
+    class_names: list[str],
+    images: cases.Images,
+    task: Callable[[], Task | None],
+    resamples: int = 10_000,
+) -> Path:
     """Write report.html into the run's folder, whole at once, and give its path."""
     path = run.folder / NAME
-    text = page(f"Report of {run.folder.resolve().name}", *_content(run, class_names, images, task))
+    text = page(f"Report of {run.folder.resolve().name}", *_content(run, class_names, images, task, resamples))
     try:
         (part := path.with_suffix(".part")).write_text(text, encoding="utf-8")
         part.replace(path)
@@ -69,9 +78,9 @@ def write(run: FinishedRun, class_names: list[str], images: cases.Images, task: 
 
 
 def _content(
-    run: FinishedRun, names: list[str], images: cases.Images, task: Callable[[], Task | None]
+    run: FinishedRun, names: list[str], images: cases.Images, task: Callable[[], Task | None], resamples: int
 ) -> tuple[str, list[Section]]:
-    parts: Measured | None = Measured(run)
+    parts: Measured | None = Measured(run, resamples)
     try:
         tested = bool(run.has("metrics.json") and parts and len(parts.table))
     except MENDABLE:
@@ -115,6 +124,11 @@ def _class_names(run: FinishedRun) -> list[str]:
         return run.class_names
     except MENDABLE:
         return ["negative", "positive"]
+
+
+def _task(run: FinishedRun) -> Task | None:
+    """The network that draws heat maps; without it the cases are shown as they are."""
+    return run.task if run.has("checkpoints/best.ckpt") else None
 
 
 def _words(run: FinishedRun, parts: Measured | None, names: list[str]) -> list[Block]:

@@ -20,6 +20,7 @@ COLOURS = "inferno"  # lightness rises evenly, in print and to the colour-blind
 STRONGEST = 0.65  # opacity at a heat of 1
 COLUMNS, ROWS = 3, 6
 PANEL = 1.55  # inches
+HALF = 0.495  # of a case's frame, for each of its two pictures
 
 BOXES: tuple[str, Any] = (BLUE, "-")
 LUNGS: tuple[str, Any] = (SKY, (0, (3.0, 1.5)))
@@ -55,25 +56,26 @@ def heat_sheet(cases: Sequence[HeatCase], title: str = "") -> Figure:
         return figure
     columns = min(COLUMNS, len(cases))
     rows = -(-len(cases) // columns)
-    height = PANEL * max(case.image.shape[0] / case.image.shape[1] for case in cases)
-    lines = max(len(wrap(case.caption, 2 * PANEL)) for case in cases)
-    figure = new_figure(columns * (2 * PANEL + 0.25), rows * (height + 0.25 + 0.16 * lines) + 0.75)
+    tall = max(case.image.shape[0] / case.image.shape[1] for case in cases)
+    lines = 1 + max(len(wrap(case.caption, 2 * PANEL)) for case in cases)
+    figure = new_figure(columns * (2 * PANEL + 0.2), rows * (PANEL * tall + 0.17 * lines + 0.12) + 0.85)
     if title:
         figure.suptitle(title)
-    grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for place, case in enumerate(cases):
-        left, right = grid[place // columns, 2 * (place % columns) : 2 * (place % columns) + 2]
-        _draw(left, case.image, case)
-        _draw(right, overlay(case.image, case.heat), case)
-        left.set_title(shorten(case.title, 2 * PANEL * 72, TEXT_POINTS), fontsize=TEXT_POINTS, pad=3, loc="left")
-        text = "\n".join(wrap(case.caption, 2 * PANEL))
-        left.text(0, -0.03, text, transform=left.transAxes, va="top", fontsize=TEXT_POINTS - 0.5)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for place, frame in enumerate(grid.flat):
+        if place >= len(cases):
+            frame.set_axis_off()
+            continue
+        case = cases[place]
+        frame.set(xticks=[], yticks=[], anchor="N", box_aspect=tall * HALF)
+        frame.spines[:].set_visible(False)
+        frame.set_title(shorten(case.title, 2 * PANEL * 72, TEXT_POINTS), fontsize=TEXT_POINTS, pad=3, loc="left")
+        frame.set_xlabel("\n".join(wrap(case.caption, 2 * PANEL)), fontsize=TEXT_POINTS, labelpad=3, loc="left")
+        _draw(frame.inset_axes((0, 0, HALF, 1)), case.image, case)
+        _draw(frame.inset_axes((1 - HALF, 0, HALF, 1)), overlay(case.image, case.heat), case)
     _legend(figure, cases)
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 1), COLOURS), ax=grid, location="bottom", fraction=0.02, aspect=60, pad=0.01
-    )
+    scale = ScalarMappable(Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.5, aspect=40, pad=0.02, fraction=0.03)
     bar.set_label("heat, as a share of the image's largest")
     return figure
 
@@ -85,6 +87,7 @@ def _draw(axes: Axes, image: NDArray[np.uint8], case: HeatCase) -> None:
     outline(axes, None, case.boxes, "white", "-", HALO_POINTS - 0.6, 2.1)
     outline(axes, None, case.boxes, *BOXES, LINE_POINTS, 2.2)
     axes.set(xlim=(0, width), ylim=(height, 0), anchor="N")
+    axes.set_axis_off()
 
 
 def _legend(figure: Figure, cases: Sequence[HeatCase]) -> None:

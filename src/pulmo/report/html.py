@@ -13,6 +13,7 @@ from typing import Literal
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -143,11 +144,17 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=list)
 
 
+def _marked(text: str) -> Markup:
+    """The text, escaped; what stands between backticks is a command."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The whole page as text; what users named is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["marked"] = _marked
     colours = {name.lower(): getattr(style, name) for name in ("BLUE", "SKY", "GREY", "VERMILLION", "ORANGE", "GREEN")}
     template = environment.get_template("page.html.j2")
     return template.render(title=title, subtitle=subtitle, sections=sections, colour=colours)

@@ -130,6 +130,7 @@ def _room(cases: Sequence[Case]) -> tuple[float, float]:
 
 
 def wrap(caption: str, width: float) -> list[str]:
+    """Lines of the caption that fit into so many inches."""
     characters = int(width * 72 / (0.6 * TEXT_POINTS))
     return [part for line in caption.splitlines() for part in textwrap.wrap(line, characters)]
 

@@ -18,12 +18,10 @@ def occluded_aurocs(names: Sequence[str], aurocs: Sequence[Interval], blind: Seq
     axes = figure.add_subplot(xlabel="AUROC, 95 % interval by patient", xlim=(0, 1))
     places = np.arange(len(names))[::-1]
     axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
-    axes.annotate("chance", (0.5, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                  va="top", fontsize=8, color=GREY)  # fmt: skip
-    for lungs_hidden, colour, marker, label in (
-        (False, BLUE, "o", "the rest"),
-        (True, VERMILLION, "s", "no lung to be seen"),
-    ):
+    above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+    axes.annotate("chance", (0.5, 1), (3, -2), fontsize=8, color=GREY, **above)
+    looks = ((False, BLUE, "o", "the rest"), (True, VERMILLION, "s", "lungs taken away"))
+    for lungs_hidden, colour, marker, label in looks:
         chosen = [k for k, hidden in enumerate(blind) if hidden == lungs_hidden and np.isfinite(aurocs[k].value)]
         if not chosen:
             continue
@@ -57,7 +55,7 @@ def occlusion_examples(examples: Mapping[str, Sequence[NDArray[np.uint8]]], labe
 
 @styled
 def heat_beside_chance(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Of each region and group, the share of the heat inside beside that of the area, and hits of the maximum beside chance.
+    """Of each region and group, the heat's share inside beside the area's, and the maximum's hits beside chance.
 
     `rows` have `region`, `group`, `images`, and `heat`, `area`, `points` and `chance` as `Interval`.
     """

@@ -1,0 +1,177 @@
+"""`pulmo explain RUN`: heat maps, where the heat lies, and the shortcut probe, as a user types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pulmo import run
+from pulmo.cli import app
+from tests.conftest import SMALL, compose_in, once
+
+QUICK = ["trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv", "augment=none"]
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Path, phantoms: Path) -> Path:
+    """A classifier of Kermany's phantoms, of which 50 of 60 have lung masks."""
+    places = ["data=kermany", f"data.root={phantoms / 'kermany'}", f"data.masks={phantoms / 'kermany_masks'}"]
+    overrides = [*SMALL, *places, *QUICK, f"data.cache_dir={shared / 'explain_cache'}"]
+    return once(shared / "explained", lambda folder: run.train(compose_in(folder, *overrides), folder, overrides))
+
+
+@pytest.fixture
+def finished(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, as on another machine."""
+    return Path(shutil.copytree(trained, tmp_path / "elsewhere"))
+
+
+def explain(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, ["explain", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_explain__draws_the_worst_of_the_test_split_and_measures_all(finished: Path) -> None:
+    told = explain(finished, "--worst", 3)
+    folder = finished / "explanations" / "gradcam_test"
+    assert f"page: {folder / 'explain.html'}" in told
+    recorded = pd.read_csv(finished / "predictions_test.csv").set_index("image_id")
+    table = pd.read_csv(folder / "images.csv").set_index("image_id")
+    np.testing.assert_allclose(table["score"], recorded.loc[table.index, "score"], atol=1e-4)
+    assert set(table.index) == set(recorded.index)
+    truth = np.where(recorded["label"] == 1, recorded["score"], 1 - recorded["score"])
+    worst = recorded.index[np.argsort(truth, kind="stable")[:3]]
+    drawn = sorted(path.name for path in (folder / "images").glob("*_overlay.png"))
+    assert [name[4:-12] for name in drawn] == [name.replace("/", "_") for name in worst]
+    for image_id, name in zip(worst, drawn, strict=True):
+        film = cv2.imread(str(recorded.loc[image_id, "path"]), cv2.IMREAD_UNCHANGED)
+        heat = cv2.imread(str(folder / "images" / name.replace("overlay", "heat")), cv2.IMREAD_UNCHANGED)
+        assert heat.shape == film.shape[:2]
+    localisation = json.loads((folder / "localisation.json").read_text())
+    assert localisation["layer"].startswith("features.block3.relu (128 × 8 × 8)")
+    row = localisation["rows"][0]
+    assert row["region"] == "lungs"
+    assert row["images"] == table["heat_lungs"].notna().sum() + row["without_heat"] <= len(table)
+    assert row["heat"][0] == pytest.approx(table["heat_lungs"].mean())
+    assert row["heat"][1] <= row["heat"][0] <= row["heat"][2]
+    page = (folder / "explain.html").read_text()
+    assert "Where the heat lies" in page
+    assert 'src="data:image/png' in page
+    assert (folder / "figures" / "sheet_01.png").is_file()
+
+
+def test_explain__draws_the_image_that_is_named_with_a_layers_feature_maps(finished: Path) -> None:
+    image_id = pd.read_csv(finished / "predictions_val.csv")["image_id"].iloc[2]
+    layer = ["--layer", "features.block1.conv", "--feature-maps", "--method", "hirescam"]
+    explain(finished, "--split", "val", "--image", image_id, *layer)
+    folder = finished / "explanations" / "hirescam_val"
+    name = f"001_{image_id.replace('/', '_')}"
+    assert [path.name for path in (folder / "features").iterdir()] == [f"{name}.png"]
+    assert sorted(path.name for path in (folder / "images").iterdir()) == [f"{name}_heat.png", f"{name}_overlay.png"]
+    assert "Feature maps of features.block1.conv" in (folder / "explain.html").read_text()
+
+
+def test_explain__of_another_data_set_measures_its_boxes(finished: Path, phantoms: Path) -> None:
+    told = explain(finished, "data=rsna", f"data.root={phantoms / 'rsna'}", "--errors")
+    assert "true boxes" in told
+    folder = finished / "explanations" / "gradcam_rsna_test"
+    table = pd.read_csv(folder / "images.csv")
+    assert table["area_boxes"].notna().sum() == (table["label"] == 1).sum() > 0
+    wrong = table["label"] != table["prediction"]
+    assert len(list((folder / "images").glob("*_overlay.png"))) == wrong.sum() > 0
+
+
+def test_explain__of_files_leaves_out_what_cannot_be_read(
+    finished: Path, phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = tmp_path / "films ü"
+    films.mkdir()
+    dicom = sorted((phantoms / "rsna" / "stage_2_train_images").glob("*.dcm"))[0]
+    shutil.copy(dicom, films / "a film.dcm")
+    (films / "text.dcm").write_text("no image")
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((30, 90), 7, np.uint8))
+    told = explain(finished, films, tmp_path / "wide.png", "--out", tmp_path / "out")
+    assert "where the heat lies" not in told
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == [
+        *("001_a_film_heat.png", "001_a_film_overlay.png", "002_wide_heat.png", "002_wide_overlay.png"),
+    ]
+    assert cv2.imread(str(tmp_path / "out" / "images" / "002_wide_overlay.png")).shape == (30, 90, 3)
+    assert "text.dcm" in caplog.text
+
+
+def test_explain__of_files_takes_lungs_from_a_folder(finished: Path, phantoms: Path, tmp_path: Path) -> None:
+    masks = {path.stem for path in (phantoms / "kermany_masks").rglob("*.png")}
+    films = [path for path in sorted((phantoms / "kermany").rglob("*.jpeg")) if path.stem in masks][:2]
+    told = explain(finished, *films, "--lungs", phantoms / "kermany_masks", "--out", tmp_path / "out")
+    assert "where the heat lies: files: 2" in told
+    assert pd.read_csv(tmp_path / "out" / "images.csv")["heat_lungs"].notna().all()
+
+
+def test_probe__prints_its_table_and_a_verdict(finished: Path) -> None:
+    told = explain(finished, "--probe")
+    folder = finished / "explanations" / "probe_test"
+    names = [
+        "whole image",
+        "lungs only",
+        "centre only",
+        "lungs removed",
+        "lung box removed",
+        "borders only",
+        "outline alone",
+    ]
+    for name in names:
+        assert name in told
+    content = json.loads((folder / "probe.json").read_text())
+    assert list(content["rows"]) == names
+    assert ("told on: " in told) == content["told_on"]
+    recorded = json.loads((finished / "metrics.json").read_text())
+    assert content["rows"]["whole image"]["auroc"][0] == pytest.approx(recorded["test/auroc"], abs=1e-6)
+    page = (folder / "explain.html").read_text()
+    assert content["verdict"][0][1:] in page
+    assert len(pd.read_csv(folder / "probe_scores.csv")) == content["rows"]["whole image"]["images"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--worst", "3", "--errors"], "--worst and --errors: give one of them"),
+        (["--wrost"], "no option --wrost"),
+        (["--split", "tset"], "--split=tset: train, val or test"),
+        (["--feature-maps"], "--feature-maps needs --layer=NAME"),
+        (["--layer", "block9"], "layer block9 gives no map"),
+        (["--method", "gradcamm"], "no method 'gradcamm'; there are gradcam"),
+        (["--image", "nobody"], "no image nobody in kermany test; ids are such as"),
+        (["nowhere.png"], "no file or folder nowhere.png"),
+        (["data.rooot=x"], "no such key"),
+        (["--lungs", "nowhere"], "--lungs=nowhere: no such folder"),
+        (["data=rsna", "data.labels=three_class"], "choose data of as many classes"),
+    ],
+)
+def test_explain__tells_a_mistake_in_a_line(finished: Path, phantoms: Path, arguments: list[str], said: str) -> None:
+    given = [*arguments, f"data.root={phantoms / 'rsna'}"] if "data=rsna" in arguments else arguments
+    told = explain(finished, *given, status=1)
+    assert said in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_explain__of_files_has_no_worst(finished: Path, phantoms: Path) -> None:
+    told = explain(finished, phantoms / "rsna" / "stage_2_train_images", "--worst", 3, status=1)
+    assert "--worst needs labels" in told
+
+
+def test_explain__of_a_folder_without_its_parts_says_which(finished: Path) -> None:
+    (finished / "composed.yaml").unlink()
+    assert "has no composed.yaml" in explain(finished, status=1)
+    shutil.rmtree(finished / "checkpoints")
+    assert "has no checkpoints/best.ckpt" in explain(finished, status=1)
+
+
+def test_explain__of_a_read_only_folder_asks_for_another(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "give another --out" in explain(finished, "--out", tmp_path / "file" / "below", status=1)

@@ -1,0 +1,166 @@
+"""A network that reads the border is told on, one that reads the lungs is not."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.unit.tasks import known_boxes
+from torch import Tensor, nn, optim
+
+from pulmo.errors import ConfigError, DataError
+from pulmo.explanation.images import Images
+from pulmo.explanation.probe import Probe, as_plain, probe, table_of
+from pulmo.losses import ClassificationLoss
+from pulmo.metrics.classification import binary_metrics
+from pulmo.models.image_input import ImageInput
+from pulmo.tasks.classification import ClassificationTask
+from pulmo.thresholds import Fixed
+from pulmo.transforms.preprocess import Preprocess
+
+SIDE, COUNT = 40, 60
+TOKEN, LUNGS = (slice(0, 3), slice(0, 3)), (slice(12, 28), slice(8, 32))
+
+
+class Reads(nn.Module):
+    """Its logit is the mean of one part of the image."""
+
+    def __init__(self, part: tuple[slice, slice], outputs: int) -> None:
+        super().__init__()
+        self.part, self.scale = part, nn.Parameter(torch.ones(()))
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows, columns = self.part
+        return self.scale * image[:, :, rows, columns].mean((2, 3))
+
+
+def reader(part: tuple[slice, slice]) -> ClassificationTask:
+    return ClassificationTask(
+        net=lambda outputs: Reads(part, outputs),
+        image=ImageInput(1, [0.5], [0.1]),
+        class_names=("normal", "pneumonia"),
+        loss=ClassificationLoss(),
+        optimizer=partial(optim.SGD, lr=0.1),
+        threshold=Fixed(0.5),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """Noise; of the second class, lungs are brighter, and so is a token in the corner. Two images a patient."""
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[LUNGS] = 255
+    cv2.imwrite(str(folder / "mask.png"), mask)
+    rows = []
+    for i in range(COUNT):
+        label = i % 2
+        image = rng.normal(128, 8, (SIDE, SIDE))
+        image[LUNGS] += 40 * (label - 0.5)
+        image[TOKEN] += 80 * (label - 0.5)
+        path = folder / f"{i}.png"
+        cv2.imwrite(str(path), image.clip(0, 255).astype(np.uint8))
+        rows.append((str(i), f"p{i // 2}", str(path), "test", label, [], str(folder / "mask.png"), ""))
+    columns = ["image_id", "patient_id", "path", "split", "label", "boxes", "mask", "view"]
+    return Images("films test", pd.DataFrame(rows, columns=columns), Preprocess(size=SIDE))
+
+
+def of(films: Images, **changes: object) -> Images:
+    return Images(films.name, films.table.assign(**changes), films.preprocess)  # type: ignore[arg-type]
+
+
+def by_name(probed: Probe) -> dict[str, tuple[float, float, float]]:
+    return {row.occlusion.name: row.auroc for row in probed.rows}
+
+
+def test_probe__tells_on_a_network_that_reads_the_border(films: Images) -> None:
+    probed = probe(reader(TOKEN), films, resamples=500)
+    assert probed.told_on
+    aurocs = by_name(probed)
+    assert aurocs["whole image"] == aurocs["lungs removed"] == aurocs["borders only"] == (1, 1, 1)
+    assert aurocs["lungs only"][0] == 0.5
+    assert "borders only: still ranks pneumonia with AUROC 1.000 (1.000–1.000) where no lung" in " ".join(
+        probed.verdict
+    )
+
+
+def test_probe__clears_a_network_that_reads_the_lungs(films: Images) -> None:
+    probed = probe(reader(LUNGS), films, resamples=500)
+    assert not probed.told_on
+    assert by_name(probed)["whole image"][0] == by_name(probed)["lungs only"][0] == 1
+    # Filled with a mean of what is kept, the lungs would have told of the token.
+    assert by_name(probed)["lungs removed"][0] == 0.5
+    assert probed.verdict[0].startswith("no sign of a shortcut")
+
+
+def test_probe__counts_flips_and_drops_on_the_same_images(films: Images) -> None:
+    probed = probe(reader(LUNGS), films, resamples=200)
+    scores = probed.scores
+    row = {row.occlusion.name: row for row in probed.rows}["lungs removed"]
+    labels = torch.tensor(scores["label"].to_numpy())
+    left = torch.tensor(scores["lungs removed"].to_numpy())
+    assert row.auroc.value == pytest.approx(binary_metrics(left, labels, {})["auroc"])
+    assert row.drop.value == pytest.approx(1 - row.auroc.value)
+    assert row.flips.value == ((scores["whole image"] >= 0.5) != (scores["lungs removed"] >= 0.5)).mean()
+    assert row.positives == pytest.approx(scores.loc[scores["label"] == 1, "lungs removed"].mean())
+
+
+def test_probe__without_lung_masks_is_of_borders_and_centre(films: Images) -> None:
+    probed = probe(reader(TOKEN), of(films, mask=""), resamples=200)
+    assert [row.occlusion.name for row in probed.rows] == ["whole image", "centre only", "borders only"]
+    assert probed.verdict[-1].startswith("no lung masks")
+
+
+def test_probe__compares_with_the_whole_of_those_images_that_have_a_mask(films: Images) -> None:
+    some = films.table["mask"].where(films.table.index < 20, "")
+    rows = {row.occlusion.name: row for row in probe(reader(LUNGS), of(films, mask=some), resamples=200).rows}
+    assert rows["whole image"].images == rows["borders only"].images == COUNT
+    assert rows["lungs removed"].images == 20
+
+
+def test_probe__of_a_run_on_lungs_alone_sees_nothing_of_the_rest(films: Images) -> None:
+    masked = Images(films.name, films.table, Preprocess(size=SIDE, use="lungs"))
+    aurocs = by_name(probe(reader(TOKEN), masked, resamples=200))
+    assert list(aurocs) == ["whole image", "centre only", "lungs removed", "outline alone"]
+    assert aurocs["whole image"][0] == 0.5  # the corner is black for all
+    told = probe(reader(LUNGS), masked, resamples=200)
+    assert by_name(told)["whole image"][0] == 1
+    assert by_name(told)["outline alone"][0] == 0.5
+
+
+def test_probe__leaves_out_what_cannot_be_read(films: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    paths = films.table["path"].where(films.table.index > 0, str(tmp_path / "bad.png"))
+    probed = probe(reader(LUNGS), of(films, path=paths), resamples=200)
+    assert probed.rows[0].images == COUNT - 1
+    assert "bad.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "error", "said"),
+    [
+        (lambda: known_boxes.task(), {}, ConfigError, "of classifiers, not of a DetectionTask"),
+        (lambda: reader(LUNGS), {"label": 1}, DataError, "two classes"),
+        (lambda: reader(LUNGS), {"label": -1}, DataError, "two classes"),
+    ],
+)
+def test_probe__refuses_what_it_cannot_rank(
+    films: Images, task: Callable[[], ClassificationTask], change: dict[str, int], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        probe(task(), of(films, **change))
+
+
+def test_table__has_a_row_an_occlusion_and_json_its_numbers(films: Images) -> None:
+    probed = probe(reader(TOKEN), films, resamples=200)
+    table = table_of(probed)
+    assert list(table["shown"]) == [row.occlusion.name for row in probed.rows]
+    assert table["drop"].iloc[0] == ""
+    plain = as_plain(probed)
+    assert plain["told_on"] is True
+    assert plain["rows"]["borders only"]["auroc"] == [1.0, 1.0, 1.0]

@@ -32,7 +32,7 @@ Drawings = dict[str, tuple[Callable[[], Figure], str]]
 
 def draw(of: Evaluation) -> Drawn:
     """File name → figure and its caption."""
-    title = f"{of.facts['data']}, {of.facts['split']} split"
+    title = f"{of.facts['data']}, {of.facts['images_of']}"
     drawings: Drawings = _of_masks(of, title) | _of_boxes(of, title)
     if of.images is not None:
         several = bool(of.images.class_names)

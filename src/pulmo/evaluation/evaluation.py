@@ -86,12 +86,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         notes.append("measured on the run's validation, on which its cut-offs were fitted: figures flatter it")
     table = predicted.images
     of_masks = "dice" in table
-    if (
-        wish.threshold is not None
-        and cut.own is None
-        and not of_masks
-        and any(str(name).startswith("score_") for name in table)
-    ):
+    if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
     told_apart = not of_masks or table["label"].nunique() == 2  # every image has lungs: nothing to tell apart
     sheet = (
@@ -179,6 +174,7 @@ def _facts(
         "data": data,
         "root": root,
         "split": split,
+        "images_of": {"test": "test split", "val": "validation split"}.get(split, "all images"),
         "own": own,
         "phantom": phantom,
         "predicted_by": by,
@@ -196,10 +192,10 @@ def _counts(table: pd.DataFrame, sheet: ImageSheet | None, masks: MaskSheet | No
 def _measured(table: pd.DataFrame, cut_off: float) -> dict[str, float]:
     """Figures of a classifier's predictions table, as the task names them."""
     images = scored(table)
-    labels = torch.from_numpy(images.labels)
+    labels = torch.tensor(images.labels)
     if images.class_names:
-        return multiclass_metrics(torch.from_numpy(images.probabilities), labels, images.class_names)
-    return binary_metrics(torch.from_numpy(images.scores), labels, {"": cut_off, "@0.5": 0.5, "@0.25": 0.25})
+        return multiclass_metrics(torch.tensor(images.probabilities), labels, images.class_names)
+    return binary_metrics(torch.tensor(images.scores), labels, {"": cut_off, "@0.5": 0.5, "@0.25": 0.25})
 
 
 def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from pulmo.evaluation import screen, tables
 from pulmo.evaluation.evaluation import Evaluation
 from pulmo.report.html import Block, Facts, Grid, Picture, Pictures, Section, Text, page
+from pulmo.sheets.images import ImageSheet
 
 POINTS = (
     "Cut-offs of policies are fitted on the run's validation, never on these images. PPV and NPV depend on how many "
@@ -27,7 +28,8 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     facts |= {"images": rest[0], "cut-off": of.cut.said, "scores": of.facts["predicted_by"]}
     if of.facts["overrides"]:
         facts["overrides"] = " ".join(of.facts["overrides"])
-    grids: list[Block] = [Grid(table, title) for title, table in tables.figure_tables(of).items()]
+    named = tables.figure_tables(of)
+    grids: list[Block] = [Grid(table, title if len(named) > 1 else "") for title, table in named.items()]
     sections = [Section("What was measured", [Facts(facts), *warned]), Section("Figures", [*grids, Text(INTERVALS)])]
 
     def shown(*names: str) -> Pictures:
@@ -47,6 +49,13 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     return page(f"Evaluation: {first}", rest[0], sections)
 
 
+def _points(sheet: ImageSheet) -> list[Block]:
+    """Two tables, a row each point: side by side they would be wider than a page."""
+    table = tables.points_table(sheet).set_index("").T.rename_axis("").reset_index()
+    rates = ["", "cut-off", "sensitivity", "specificity", "PPV", "NPV"]
+    return [Grid(table[rates]), Grid(table[["", *(name for name in table.columns if name not in rates)]])]
+
+
 def _of_images(of: Evaluation, curves: Pictures, reliability: Pictures) -> list[Section]:
     sheet = of.images
     if sheet is None:
@@ -55,7 +64,7 @@ def _of_images(of: Evaluation, curves: Pictures, reliability: Pictures) -> list[
     if sheet.operating_points:
         absent = tables.absent_points(sheet)
         said: list[Block] = [Text(f"Absent are {absent}.", "warning")] if absent else []
-        sections.append(Section("Operating points", [Text(POINTS), *said, Grid(tables.points_table(sheet)), curves]))
+        sections.append(Section("Operating points", [Text(POINTS), *said, *_points(sheet), curves]))
     else:
         sections.append(Section("Curves", [curves]))
     if reliability.pictures:

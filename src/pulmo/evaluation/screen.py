@@ -16,7 +16,7 @@ def headline(of: Evaluation) -> list[str]:
     counts = f"{facts['images']:,} images of {facts['patients']:,} patients, {facts['positives']:,} {found}"
     trained = "" if facts["own"] else f", external: the run was trained on {facts['trained_on']}"
     lines = [
-        f"{facts['run']} on {facts['data']} ({facts['split']} split{trained})",
+        f"{facts['run']} on {facts['data']} ({facts['images_of']}{trained})",
         counts + (f" ({100 * facts['positives'] / facts['images']:.1f} %)" if facts["images"] else ""),
         f"positive where the score reaches {of.cut.said}" if facts["threshold"] is not None else of.cut.said,
         f"scores: {facts['predicted_by']}; intervals: 95 %, {facts['resamples']:,} resamples of patients",
@@ -46,7 +46,8 @@ def show(of: Evaluation) -> None:
     if of.images is None:
         return
     if of.images.operating_points:
-        console.print(_rich(tables.points_table(of.images), "Operating points, fitted on validation"))
+        for part in _side_by_side(tables.points_table(of.images), console.width):
+            console.print(_rich(part, "Operating points; fitted cut-offs are of validation"))
         if absent := tables.absent_points(of.images):
             console.print(_plain(absent))
     if of.masks is None and of.boxes is None:
@@ -67,6 +68,14 @@ def calibration_note(of: Evaluation) -> str:
         f"images each. Of {of.images.images:,} images a perfectly calibrated model would show "
         f"{calibration.perfect_ece:.3f}{absent}."
     )
+
+
+def _side_by_side(points: pd.DataFrame, width: int) -> list[pd.DataFrame]:
+    """The table in parts as wide as the screen; intervals stand below their figures."""
+    first, *names = points.columns
+    room = max(1, (width - 16) // 14)
+    narrow = points.apply(lambda column: column.str.replace(" (", "\n", regex=False).str.removesuffix(")"))
+    return [narrow[[first, *names[start : start + room]]] for start in range(0, len(names), room)]
 
 
 def _rich(table: pd.DataFrame, title: str) -> Table:

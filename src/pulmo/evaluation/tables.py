@@ -1,5 +1,7 @@
 """The tables of an evaluation, each cell text already: the same on the screen and on the page."""
 
+import math
+
 import pandas as pd
 
 from pulmo.evaluation.evaluation import Evaluation
@@ -19,10 +21,14 @@ NAMES = {
     "iou_with_empty": "IoU with empty",
     "rsna_score": "RSNA score",
     "froc_score": "FROC score",
+    "map": "COCO mAP",
+    "map_50": "COCO mAP at IoU 0.5",
+    "map_75": "COCO mAP at IoU 0.75",
     "slope": "calibration slope",
     "in_the_large": "calibration in the large",
     "area_error": "predicted − true area",
 }
+COCO = ("map", "map_50", "map_75")
 RANKING = ("auroc", "average_precision", "brier", "ece")
 
 
@@ -38,15 +44,23 @@ def figure_tables(of: Evaluation) -> dict[str, pd.DataFrame]:
     if of.masks is not None:
         tables["Masks"] = _listed(of.masks.figures)
     if of.boxes is not None:
-        tables["Boxes"] = _listed(of.boxes.figures)
+        precision = {name: of.predicted.metrics[name] for name in COCO if name in of.predicted.metrics}
+        tables["Boxes"] = _listed(of.boxes.figures | {name: _plain(value) for name, value in precision.items()})
         tables["FROC: box sensitivity by false positives an image"] = pd.DataFrame(
             {"false positives an image": list(of.boxes.froc), "sensitivity": [str(v) for v in of.boxes.froc.values()]}
         )
     if of.images is not None:
         whole = of.images.figures
+        if tables:  # the score of a mask or a box is no probability that the image is positive
+            whole = {name: value for name, value in whole.items() if name not in ("brier", "ece")}
         first = {name: whole[name] for name in RANKING if name in whole}
         tables["Images" if tables else "Figures"] = _listed(first | whole)
     return tables
+
+
+def _plain(value: float) -> Interval:
+    """A figure that is too slow to be computed thousands of times."""
+    return Interval(value, math.nan, math.nan)
 
 
 def _listed(figures: dict[str, Interval]) -> pd.DataFrame:
@@ -123,5 +137,6 @@ def _without_repeats(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     repeated = table["by"] == table["by"].shift()
+    few = table.pop("note").str.removeprefix("too few: ")
     table = table.assign(by=table["by"].mask(repeated, ""))
-    return table.drop(columns="note") if (table["note"] == "").all() else table
+    return table if (few == "").all() else table.assign(**{"too few": few})

@@ -137,9 +137,9 @@ def _enough(labels: Labels, class_names: tuple[str, ...]) -> tuple[list[str], st
     positives = int((labels == 1).sum())
     negatives = len(labels) - positives
     enough = [name for name, count in (("sensitivity", positives), ("specificity", negatives)) if count >= FEWEST]
-    counts = ((positives, "positives"), (negatives, "negatives"))
-    few = " and ".join(f"{count or 'no'} {what}" for count, what in counts if count < FEWEST)
-    return ([] if few else ["auroc"]) + enough, f"too few: {few}" if min(positives, negatives) else few
+    counts = ((positives, "positive"), (negatives, "negative"))
+    few = ", ".join(f"{count or 'no'} {what}{'s' * (count != 1)}" for count, what in counts if count < FEWEST)
+    return ([] if few else ["auroc"]) + enough, f"too few: {few}" if few and min(positives, negatives) else few
 
 
 def _ordered(values: "pd.Series[str]") -> list[str]:

@@ -79,6 +79,13 @@ def test_operating_points__without_an_error_keep_an_interval() -> None:
     assert figures["npv_at"].low == pytest.approx(0.9 / (0.9 + 0.1 * (1 - 0.025**0.1)))
 
 
+def test_operating_points__that_call_every_image_positive_have_no_negative_predictive_value() -> None:
+    table = pd.DataFrame({"label": [1] * 10 + [0] * 10, "score": [0.9] * 20})
+    figures = image_sheet(table, None, 0.5, prevalence=0.1, resamples=50).operating_points[0].figures
+    assert math.isnan(figures["npv_at"].value)
+    assert figures["precision_at"].value == pytest.approx(0.1)
+
+
 def test_operating_points__without_validation_are_absent_with_the_reason() -> None:
     sheet = image_sheet(predicted(0), None, 0.4, resamples=20)
     absent = {point.name: point.absent for point in sheet.operating_points}
@@ -147,6 +154,7 @@ def test_subgroups__have_their_own_figures_and_say_where_there_are_too_few() -> 
     assert groups["sex", "F"].figures["sensitivity"].value == pytest.approx((ill["score"] >= 0.4).mean())
     assert groups["sex", "not given"].figures.keys() <= {"sensitivity", "specificity"}
     assert groups["sex", "not given"].few.startswith("too few: ")
+    assert groups["sex", "M"].few == ""
     assert [name for by, name in groups if by == "age"] == ["0–17", "18–39", "40–59", "60–79", "80 and older"]
 
 

@@ -1,0 +1,241 @@
+"""`pulmo evaluate`, as a user types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pulmo import run
+from pulmo.cli import app
+from tests.conftest import SMALL, compose_in, figures_of, once
+
+QUICK = ["--resamples", "100"]
+
+
+def evaluate(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), *QUICK])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by the tests that look at figures."""
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing where nobody looks: ten figures take two seconds."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("pulmo.evaluation.folder.draw", lambda evaluation: {})
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Path, phantoms: Path) -> Path:
+    """A run of a small classifier on the RSNA phantoms."""
+    places = ["data=rsna", f"data.root={phantoms / 'rsna'}", f"data.cache_dir={shared / 'evaluate_cache'}"]
+    shares = ["data.test_fraction=0.4", "data.val_fraction=0.3", "trainer.max_epochs=1", "logger=csv"]
+    overrides = [*places, *shares, *SMALL]
+    return once(shared / "evaluated", lambda folder: run.train(compose_in(folder, *overrides), folder, overrides))
+
+
+@pytest.fixture
+def own(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be written into and broken."""
+    return Path(shutil.copytree(trained, tmp_path / "runs" / "copy"))
+
+
+def facts_of(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "evaluation.json").read_text()))
+
+
+def test_own_test_split__needs_neither_network_nor_images(own: Path, drawn: None) -> None:
+    shutil.rmtree(own / "checkpoints")
+    status, output = evaluate(own, "--prevalence", "0.05")
+    assert status == 0
+    folder = own / "evaluations" / "rsna_test"
+    assert {path.name for path in folder.iterdir()} == {
+        *("evaluation.json", "predictions.csv", "metrics.json", "intervals.csv", "figures", "evaluation.html")
+    }
+    figures = figures_of(own)
+    assert figures_of(folder)["auroc"] == figures["test/auroc"]
+    intervals = pd.read_csv(folder / "intervals.csv", index_col="figure")
+    assert intervals.loc["sensitivity", "value"] == pytest.approx(figures["test/sensitivity"])
+    assert intervals.loc["npv_at@own", "value"] <= 1
+    facts = facts_of(folder)
+    assert (facts["images"], facts["threshold"]) == (figures["test/images"], figures["threshold"])
+    assert facts["phantom"]
+    assert "not patients" in output
+    assert "PPV at 5 %" in output
+
+
+def test_own_test_split__by_the_network_again_gives_the_runs_predictions(own: Path) -> None:
+    assert evaluate(own, "--again", "strategy=cpu")[0] == 0
+    folder = own / "evaluations" / "rsna_test"
+    again, before = pd.read_csv(folder / "predictions.csv"), pd.read_csv(own / "predictions_test.csv")
+    assert list(again.columns) == list(before.columns)
+    np.testing.assert_allclose(again["score"], before["score"], atol=1e-12)
+    assert (again["prediction"] == before["prediction"]).all()
+    figures = figures_of(own)
+    assert {f"test/{name}": value for name, value in figures_of(folder).items()}.items() <= figures.items()
+
+
+def test_own_test_split__is_found_where_the_data_has_moved(own: Path, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "rsna", tmp_path / "moved here")
+    assert evaluate(own, f"data.root={tmp_path / 'moved here'}", f"data.cache_dir={tmp_path}", "strategy=cpu")[0] == 0
+    predictions = pd.read_csv(own / "evaluations" / "rsna_test" / "predictions.csv")
+    assert sorted(predictions["image_id"]) == sorted(pd.read_csv(own / "predictions_test.csv")["image_id"])
+    assert predictions["path"].str.contains("moved here").all()
+
+
+def test_all__leaves_out_what_the_run_has_seen(own: Path, phantoms: Path) -> None:
+    status, output = evaluate(own, "--split", "all", "data=rsna", f"data.root={phantoms / 'rsna'}", "data.cache=ram")
+    assert status == 0
+    split = pd.read_csv(own / "split.csv")
+    seen = split[split["split"] != "test"]
+    predictions = pd.read_csv(own / "evaluations" / "rsna_all" / "predictions.csv")
+    assert len(predictions) > 0
+    assert not set(predictions["image_id"]) & set(seen["image_id"])
+    assert not set(predictions["patient_id"].astype(str)) & set(seen["patient_id"].astype(str))
+    assert f"left out: {len(seen)} images that the run was trained or chosen on" in output
+
+
+def test_another_data_set__is_measured_whole_at_the_runs_cut_off(own: Path, phantoms: Path, drawn: None) -> None:
+    status, output = evaluate(
+        own, "data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram", "strategy=cpu"
+    )
+    assert status == 0
+    folder = own / "evaluations" / "kermany_all"
+    facts, figures = facts_of(folder), figures_of(own)
+    assert (facts["data"], facts["split"], facts["trained_on"], facts["images"]) == ("kermany", "all", "rsna", 60)
+    assert facts["threshold"] == figures["threshold"]
+    assert "external: the run was trained on rsna" in output
+    assert "NORMAL counts as No Lung Opacity" in output
+    table = pd.read_csv(folder / "predictions.csv")
+    assert (table["prediction"] == (table["score"] >= figures["threshold"])).all()
+    assert (folder / "evaluation.html").read_text().count("<img") >= 5
+
+
+def test_another_data_set__its_official_test_alone(own: Path, phantoms: Path) -> None:
+    arguments = ["data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram", "--split", "test"]
+    assert evaluate(own, *arguments)[0] == 0
+    table = pd.read_csv(own / "evaluations" / "kermany_test" / "predictions.csv")
+    assert 0 < len(table) < 60
+    assert table["image_id"].str.startswith("test/").all()
+
+
+@pytest.mark.parametrize("asked", ["0.25", "youden", "sensitivity"])
+def test_threshold__decides_anew_without_the_network(own: Path, asked: str) -> None:
+    shutil.rmtree(own / "checkpoints")
+    assert evaluate(own, "--threshold", asked)[0] == 0
+    folder = own / "evaluations" / "rsna_test"
+    table, cut = pd.read_csv(folder / "predictions.csv"), facts_of(folder)["threshold"]
+    assert isinstance(cut, float)
+    assert (table["prediction"] == (table["score"] >= cut)).all()
+    right = (table["prediction"] == table["label"]).mean()
+    assert figures_of(folder)["accuracy"] == pytest.approx(right)
+    assert pd.read_csv(folder / "intervals.csv", index_col="figure").loc["accuracy@asked", "value"] == pytest.approx(
+        right
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--threshold", "best"], "youden, f1"),
+        (["--threshold", "1.5"], "a score between 0 and 1"),
+        (["--prevalence", "5"], "a share above 0, below 1"),
+        (["model=resnet50"], "the run stays as it is"),
+        (["data.split=auto"], "--split says which images"),
+        (["data=rsnaa"], "no data=rsnaa; did you mean rsna?"),
+        (["data.rooot=/x"], "did you mean data.root?"),
+        (["data.root=/nowhere"], "no folder /nowhere"),
+        (["--agian"], "--agian is no option"),
+    ],
+)
+def test_mistakes__are_told_in_a_line(own: Path, arguments: list[str], said: str) -> None:
+    status, output = evaluate(own, *arguments)
+    assert status == 1
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_other_classes__are_refused_with_the_remedy(own: Path, phantoms: Path) -> None:
+    status, output = evaluate(own, "data=rsna", f"data.root={phantoms / 'rsna'}", "data.labels=three_class")
+    assert status == 1
+    assert "give data.labels=binary" in output
+
+
+def test_run_without_validation__measures_the_rest_and_says_so(own: Path) -> None:
+    (own / "predictions_val.csv").unlink()
+    status, output = evaluate(own)
+    assert status == 0
+    assert "predictions_val.csv" in output
+    assert "Youden, best F1, 95 % sensitivity: no validation predictions to fit it on" in output
+    status, output = evaluate(own, "--threshold", "youden")
+    assert status == 1
+    assert "give a number" in output
+
+
+def test_run_without_parts__says_which(own: Path, phantoms: Path) -> None:
+    (own / "predictions_test.csv").unlink()
+    (own / "split.csv").unlink()
+    status, output = evaluate(own)
+    assert status == 1
+    assert "no split.csv" in output
+    place = ["data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram"]
+    status, output = evaluate(own, *place)
+    assert status == 0
+    assert "nobody knows whether it was trained on some of these images" in output
+    shutil.rmtree(own / "checkpoints")
+    status, output = evaluate(own, *place)
+    assert status == 1
+    assert "checkpoints/best.ckpt" in output
+
+
+def test_spoilt_predictions__are_told(own: Path) -> None:
+    table = pd.read_csv(own / "predictions_test.csv")
+    table.assign(score=np.nan).to_csv(own / "predictions_test.csv", index=False)
+    status, output = evaluate(own)
+    assert status == 1
+    assert "no score between 0 and 1" in output
+    (own / "predictions_test.csv").write_text("")
+    status, output = evaluate(own)
+    assert status == 1
+    assert "give --again" in output
+
+
+def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Path) -> None:
+    (own / "evaluations").write_text("a file where the folder should be")
+    status, output = evaluate(own)
+    assert status == 1
+    assert "give --out FOLDER" in output
+    assert evaluate(own, "--out", tmp_path / "elsewhere")[0] == 0
+    assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
+
+
+def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path, drawn: None) -> None:
+    assert evaluate(lungs, "--out", tmp_path)[0] == 0
+    intervals = pd.read_csv(tmp_path / "intervals.csv", index_col="figure")
+    figures = figures_of(lungs)
+    for name in ("dice", "iou", "dice_with_empty", "pixel_accuracy"):
+        assert intervals.loc[name, "value"] == pytest.approx(figures[f"test/{name}"], abs=1e-6)
+    assert (tmp_path / "figures" / "dice.png").is_file()
+
+
+def test_opacities__have_sheets_of_masks_boxes_and_images(opacities: Path, tmp_path: Path, drawn: None) -> None:
+    assert evaluate(opacities, "--out", tmp_path)[0] == 0
+    intervals = pd.read_csv(tmp_path / "intervals.csv", index_col="figure")
+    figures = figures_of(opacities)
+    for name in ("dice", "auroc", "box_sensitivity", "false_positives_per_image", "froc_score"):
+        assert intervals.loc[name, "value"] == pytest.approx(figures[f"test/{name}"], abs=1e-4), name
+    assert evaluate(opacities, "--threshold", "0.3", "strategy=cpu", "--out", tmp_path / "other")[0] == 0
+    assert figures_of(tmp_path / "other")["dice"] != figures["test/dice"]
+    status, output = evaluate(opacities, "--threshold", "youden")
+    assert status == 1
+    assert "give a number" in output

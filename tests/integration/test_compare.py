@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from pulmo.cli import app
+from pulmo.comparison.tested import tested as measured
+from pulmo.finished import opened
 
 SHORT = ["--resamples", "200"]
 
@@ -190,3 +193,21 @@ def test_compare__what_cannot_be_read_is_told(tmp_path: Path) -> None:
     result = typed(broken)
     assert result.exit_code == 1
     assert "predictions_test.csv" in result.stderr
+
+
+def test_compare__several_classes_are_paired_by_the_bootstrap(tmp_path: Path, page: Path) -> None:
+    folders = []
+    for name, sure in (("sharp", 0.9), ("vague", 0.5)):
+        folder = run_folder(tmp_path / name, images=IMAGES)
+        table = pd.read_csv(folder / "predictions_test.csv").assign(label=np.arange(60) % 3)
+        rng = np.random.default_rng(0)
+        scores = (1 - sure) * rng.random((60, 3)) + sure * rng.random((60, 1)) * np.eye(3)[table["label"]]
+        scores /= scores.sum(axis=1, keepdims=True)
+        table[["score_a", "score_b", "score_c"]] = scores
+        table.assign(prediction=scores.argmax(1)).to_csv(folder / "predictions_test.csv", index=False)
+        folders.append(folder)
+        expected = roc_auc_score(table["label"], scores, multi_class="ovr")
+        assert measured(opened(folder), name, 100).values["auroc"] == pytest.approx(expected)
+    result = typed(*folders, "--out", page)
+    assert "AUROC, mean over classes" in result.output
+    assert "DeLong's test" not in result.output.partition("Decisions")[0]

@@ -16,6 +16,11 @@ MOST_FOR_ALL = 5
 FIRST, SECOND, DIFFERENCE, P, HOLM = "first", "second", "first − second (95 % by patient)", "p", "p, Holm"
 AREAS = "AUROC, and DeLong's test"
 DECISIONS = "Decisions: accuracy at each run's own threshold, and McNemar's test"
+BOOTSTRAPPED = {
+    "auroc": "AUROC, mean over classes",
+    "dice": "Dice, mean over images",
+    "rsna_score": "RSNA score, mean over images",
+}
 SHORT = (FIRST, SECOND, DIFFERENCE, P, HOLM)
 """Columns for a screen."""
 
@@ -35,11 +40,11 @@ def test_tables(pairs: Sequence[tuple[Tested, Tested]]) -> dict[str, pd.DataFram
         AREAS: _areas(pairs, differences),
         DECISIONS: _decisions(pairs, differences),
     }
-    for name, title in (("dice", "Dice, mean over images"), ("rsna_score", "RSNA score, mean over images")):
+    for name, title in BOOTSTRAPPED.items():
         rows = [
             {**_names(pair), **_sides(pair, name), DIFFERENCE: signed(apart[name])}
             for pair, apart in zip(pairs, differences, strict=True)
-            if name in apart
+            if name in apart and not (name == "auroc" and pair[0].is_binary)  # DeLong's test has it
         ]
         tables[title] = pd.DataFrame(rows)
     return {title: table for title, table in tables.items() if len(table)}

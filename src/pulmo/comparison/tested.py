@@ -11,7 +11,7 @@ import pandas as pd
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
-from pulmo.metrics.weighted import BinaryFigures, Ratios
+from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
 from pulmo.sheets.predictions import patients_of
 
 PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
@@ -33,10 +33,14 @@ class Tested:
         return frozenset(zip(self.table["image_id"], self.table["label"].astype(int), strict=True))
 
     @property
+    def class_names(self) -> list[str]:
+        """Names of more than two classes; empty for two."""
+        return [str(name).removeprefix("score_") for name in self.table if str(name).startswith("score_")]
+
+    @property
     def is_binary(self) -> bool:
         """Whether scores rank two classes that are both there."""
-        one_score = not any(str(name).startswith("score_") for name in self.table)
-        return one_score and set(self.table["label"]) == {0, 1} and bool(self.table["score"].notna().all())
+        return not self.class_names and set(self.table["label"]) == {0, 1} and bool(self.table["score"].notna().all())
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -92,7 +96,11 @@ class Tested:
                 "sensitivity": (right * positive, positive),
                 "specificity": (right * (1 - positive), 1 - positive),
             }
-        if table["label"].nunique() > 1:
+        if self.class_names:
+            probabilities = table[[f"score_{name}" for name in self.class_names]].to_numpy(float)
+            several = MulticlassFigures(probabilities, self.labels, self.class_names)
+            parts.append(lambda weights: {name: v for name, v in several(weights).items() if "/" not in name})
+        elif table["label"].nunique() > 1:
             pairs["accuracy"] = (right, one)
         if "dice" in table:  # as test/dice: over images that have something to find
             there = (table["true_area"].to_numpy(float) > 0).astype(np.float64)

@@ -115,5 +115,5 @@ def _evidence(measured: Measured) -> list[str]:
         told.append(f"Only {least} {which} test images: differences of some percent are chance, see the intervals.")
     earlier = measured.run.config.get("trained_in") if measured.run.has("config.yaml") else None
     if earlier:
-        told.append(f"Its training is that of {earlier}: two thresholds were looked at on one test set.")
+        told.append(f"Its weights are those of {earlier}: another threshold was tried on the same test set.")
     return told

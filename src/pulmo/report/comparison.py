@@ -6,47 +6,72 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from rich.markup import escape
 from rich.table import Table
+
+from pulmo.metrics.bootstrap import Interval
 
 FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss", "images")
 VALIDATION = "validation"
 """Column of the figure by which runs are ranked: validation's, for a choice by the test set would be none."""
 
+Intervals = Mapping[str, Mapping[str, Interval]]
+"""Run → figure → interval."""
+
 REPEATED = ("seed", "data.fold")
 """Keys that repeat an experiment rather than change it."""
+
+
+TITLES = {"auroc": "AUROC", "dice": "Dice", "dice_pooled": "Dice pooled", "iou": "IoU", "rsna_score": "RSNA score"}
+TITLES |= {"map_50": "mAP at 0.5", "froc_score": "FROC score"}
+
+
+def title_of(figure: str) -> str:
+    """The figure's name as people write it."""
+    return TITLES.get(figure, figure.replace("_", " "))
 
 
 def compared(folders: Sequence[Path]) -> pd.DataFrame:
     """One row a finished run: its folder's name, the overrides that differ, then the figures that any has.
 
-    The figures are the test set's, behind that of validation which is the first in `FIGURES`.
-
     Runs without a metrics.json, such as failed ones, are left out; empty where there is none.
     """
-    rows, overrides = [], []
+    names, overrides, measured = [], [], []
     for folder in folders:
         metrics, chosen = folder / "metrics.json", folder / "overrides.yaml"
         if not metrics.is_file() or not chosen.is_file():
             continue
         given = dict(str(item).split("=", 1) for item in yaml.safe_load(chosen.read_text()) or [] if "=" in str(item))
         overrides.append(given)
-        figures = json.loads(metrics.read_text())
-        rows.append({"run": folder.name, "figures": figures})
-    if not rows:
+        names.append(folder.name)
+        measured.append(json.loads(metrics.read_text()))
+    return tabulated(names, overrides, measured)
+
+
+def tabulated(
+    names: Sequence[str], settings: Sequence[Mapping[str, str]], measured: Sequence[Mapping[str, float | None]]
+) -> pd.DataFrame:
+    """One row a run: `run`, those of its `settings` that differ, then the figures that any has.
+
+    `measured` are the contents of their metrics.json. The figures are the test set's, behind that of validation which
+    is the first in `FIGURES`.
+    """
+    if not names:
         return pd.DataFrame()
-    ranked = _ranking([row["figures"] for row in rows])
+    ranked = _ranking(measured)
     rows = [
-        {"run": row["run"], VALIDATION: row["figures"].get(f"val/{ranked}")}
-        | {name: row["figures"].get(f"test/{name}") for name in FIGURES}
-        for row in rows
+        {"run": name, VALIDATION: figures.get(f"val/{ranked}")}
+        | {figure: figures.get(f"test/{figure}") for figure in FIGURES}
+        for name, figures in zip(names, measured, strict=True)
     ]
-    keys = list(dict.fromkeys(key for given in overrides for key in given))
-    differ = [key for key in keys if len({given.get(key) for given in overrides}) > 1]
+    keys = list(dict.fromkeys(key for given in settings for key in given))
+    differ = [key for key in keys if len({given.get(key) for given in settings}) > 1]
     columns = dict.fromkeys((VALIDATION, *FIGURES), float)
     table = pd.DataFrame(rows).astype(columns).dropna(axis="columns", how="all")
     table.attrs[VALIDATION] = ranked
     for place, key in enumerate(differ):
-        table.insert(1 + place, key, [given.get(key, "") for given in overrides])
+        name = f"{key} (chosen)" if key in table else key  # loss is a group and a figure
+        table.insert(1 + place, name, [given.get(key, "") for given in settings])
     return table
 
 
@@ -72,34 +97,67 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     return summary.rename(columns={"std": "sd"}, level=1)
 
 
-def comparison_tables(table: pd.DataFrame) -> list[Table]:
+def comparison_tables(table: pd.DataFrame, intervals: Intervals | None = None) -> list[Table]:
     """For the screen: the runs, the best on validation first, and each experiment that was repeated, mean ± SD."""
+    shown = [_for_screen(leaderboard(table, intervals), "test set, the best on validation first")]
+    means = spread(table)
+    return shown if means.empty else [*shown, _for_screen(means, means.attrs["title"])]
+
+
+def _for_screen(cells: pd.DataFrame, title: str) -> Table:
+    shown = Table(*map(str, cells.columns), title=title)
+    for row in cells.itertuples(index=False):
+        shown.add_row(*(escape(str(cell)) for cell in row))
+    return shown
+
+
+def leaderboard(table: pd.DataFrame, intervals: Intervals | None = None) -> pd.DataFrame:
+    """The runs as text, the best on validation first; the index is that of `table`.
+
+    `intervals`, run → figure → interval, are shown in place of the bare figures.
+    """
     figures = [name for name in FIGURES if name in table]
     settings = [name for name in table.columns if name not in (*figures, "run", VALIDATION)]
-    named = bool(settings) and not table.duplicated(settings).any()  # what differs says which run it is
-    left = settings if named else ["run", *settings]
-    right = [name for name in (VALIDATION, *figures) if name in table]
+    if intervals is None:
+        named = bool(settings) and not table.duplicated(settings).any()  # what differs says which run it is
+        left = settings if named else ["run", *settings]
+    else:  # these runs have names that further tables refer to, and one number of images
+        told = all(str(row[name]) in row["run"] for row in table.to_dict("records") for name in settings)
+        left = ["run"] if told else ["run", *settings]
+        figures = [name for name in figures if name not in ("loss", "images")]
     by = table.attrs.get(VALIDATION, "")
-    titles = {VALIDATION: f"validation {by}"}
-    headers = [titles.get(name, name).replace("_", " ") for name in right]
-    runs = Table(*left, *headers, title="test set, the best on validation first")
     ranked = table
     if VALIDATION in table:
         ranked = table.sort_values(VALIDATION, ascending=by == "loss", kind="stable")
-    for row in ranked.to_dict("records"):
-        runs.add_row(*(str(row[name]) for name in left), *(_figure(row[name]) for name in right))
+    cells = ranked[left].astype(str)
+    if VALIDATION in table:
+        cells[f"validation {title_of(by)}"] = ranked[VALIDATION].map(_figure)
+    for name in figures:
+        known = {run: of[name] for run, of in (intervals or {}).items() if name in of}
+        pairs = zip(ranked["run"], ranked[name], strict=True)
+        cells[title_of(name)] = [str(known[run]) if run in known else _figure(value) for run, value in pairs]
+    return cells
+
+
+def spread(table: pd.DataFrame) -> pd.DataFrame:
+    """What `repeated` gives as text, mean ± SD a figure; `attrs["title"]` says over what. Empty where none does."""
     means = repeated(table)
     if means.empty:
-        return [runs]
+        return means
+    figures = [name for name in FIGURES if name in table]
+    settings = [name for name in table.columns if name not in (*figures, "run", VALIDATION)]
     kept = [name for name in settings if name not in REPEATED]
-    spread = [name for name in figures if name != "images"]
-    over = " and ".join(name.rsplit(".", 1)[-1] + "s" for name in REPEATED if name in table)
-    shown = Table(*kept, "runs", *(name.replace("_", " ") for name in spread), title=f"mean ± SD over {over}")
+    rows = []
     for key, mean in means.iterrows():
         values = [str(value) for value in (key if isinstance(key, tuple) else (key,))] if kept else []
-        figure = [f"{mean[(name, 'mean')]:.4f} ± {mean[(name, 'sd')]:.4f}" for name in spread]
-        shown.add_row(*values, str(int(mean[("runs", "")])), *figure)
-    return [runs, shown]
+        values_of = {name: (mean[(name, "mean")], mean[(name, "sd")]) for name in figures if name != "images"}
+        cells = ["–" if pd.isna(value) else f"{value:.4f} ± {sd:.4f}" for value, sd in values_of.values()]
+        rows.append([*values, str(int(mean[("runs", "")])), *cells])
+    names = [*kept, "runs", *(title_of(name) for name in figures if name != "images")]
+    cells_of_all = pd.DataFrame(rows, columns=names)
+    over = " and ".join(name.rsplit(".", 1)[-1] + "s" for name in REPEATED if name in table)
+    cells_of_all.attrs["title"] = f"mean ± SD over {over}"
+    return cells_of_all
 
 
 def _figure(value: float) -> str:

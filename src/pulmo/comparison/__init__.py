@@ -1,0 +1,1 @@
+"""Several finished runs beside each other: `pulmo compare`."""

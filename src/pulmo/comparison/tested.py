@@ -1,0 +1,150 @@
+"""The test split of a run, image by image, and its figures in every resample of its patients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pulmo.errors import RunError
+from pulmo.finished import FinishedRun
+from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
+from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
+from pulmo.sheets.predictions import patients_of
+
+PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
+"""The figure that a test is about: the first of these that the run has."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run and its labelled test images, sorted by `image_id`, so that those of two runs stand in one order."""
+
+    run: FinishedRun
+    label: str
+    table: pd.DataFrame
+    resamples: int = 10_000
+
+    @cached_property
+    def images(self) -> frozenset[tuple[str, int]]:
+        """Each test image with its label: runs can be paired where these are equal."""
+        return frozenset(zip(self.table["image_id"], self.table["label"].astype(int), strict=True))
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of more than two classes; empty for two."""
+        return [str(name).removeprefix("score_") for name in self.table if str(name).startswith("score_")]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether scores rank two classes that are both there."""
+        return not self.class_names and set(self.table["label"]) == {0, 1} and bool(self.table["score"].notna().all())
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the run's own threshold decides the image rightly."""
+        return np.asarray(self.table["prediction"] == self.table["label"])
+
+    @property
+    def scores(self) -> Floats:
+        """(N,) scores of the positive class."""
+        return self.table["score"].to_numpy(float)
+
+    @property
+    def patients(self) -> npt.NDArray[np.generic]:
+        """(N,) the patient of each image, as text; an image whose patient nobody named is one of its own."""
+        return patients_of(self.table)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) labels."""
+        return self.table["label"].to_numpy(np.int64)
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """The figures on all images."""
+        return {
+            name: float(value[0]) for name, value in self._figures(np.ones((1, len(self.table)), np.float32)).items()
+        }
+
+    @cached_property
+    def drawn(self) -> dict[str, Floats]:
+        """The figures in each resample; the same resamples for every run with these images."""
+        return resampled_figures(self._figures, self.patients, resamples=self.resamples)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The figures with their 95 % intervals by patient."""
+        return {name: interval(value, self.drawn[name]) for name, value in self.values.items()}
+
+    @property
+    def primary(self) -> str:
+        """Name of the figure that this run is about."""
+        return next(name for name in PRIMARY if name in self.values)
+
+    @cached_property
+    def _figures(self) -> Weighted:
+        table, right, one = self.table, self.right.astype(np.float64), np.ones(len(self.table))
+        parts: list[Weighted] = []
+        pairs: dict[str, tuple[Floats, Floats]] = {}
+        if self.is_binary:
+            positive = (self.labels == 1).astype(np.float64)
+            parts.append(BinaryFigures(self.scores, self.labels))
+            pairs |= {
+                "sensitivity": (right * positive, positive),
+                "specificity": (right * (1 - positive), 1 - positive),
+            }
+        if self.class_names:
+            probabilities = table[[f"score_{name}" for name in self.class_names]].to_numpy(float)
+            several = MulticlassFigures(probabilities, self.labels, self.class_names)
+            parts.append(lambda weights: {name: v for name, v in several(weights).items() if "/" not in name})
+        elif table["label"].nunique() > 1:
+            pairs["accuracy"] = (right, one)
+        if "dice" in table:  # as test/dice: over images that have something to find
+            there = (table["true_area"].to_numpy(float) > 0).astype(np.float64)
+            pairs |= {name: (np.nan_to_num(table[name].to_numpy(float)) * there, there) for name in ("dice", "iou")}
+        if "rsna_score" in table:
+            scores = table["rsna_score"].to_numpy(float)
+            pairs["rsna_score"] = (np.nan_to_num(scores), np.isfinite(scores).astype(np.float64))
+        return together(*parts, Ratios(pairs))
+
+
+def tested(run: FinishedRun, label: str, resamples: int) -> Tested:
+    """The run's test split; raises `RunError` where its table cannot be read or has no labelled image."""
+    try:
+        table = run.predictions("test")
+        table = table[table["label"] != -1].sort_values("image_id").reset_index(drop=True)
+        missing = {"image_id", "patient_id", "label", "score", "prediction"} - {*table.columns}
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{run.folder}/predictions_test.csv cannot be read: {error}") from error
+    if missing or table.empty:
+        what = f"no column {', '.join(sorted(missing))}" if missing else "no labelled image"
+        raise RunError(f"{run.folder}/predictions_test.csv has {what}")
+    return Tested(run, label, table, resamples)
+
+
+def difference(first: Tested, other: Tested) -> str:
+    """How two test sets differ: how many images, and an example of each kind."""
+    ours, theirs = dict(first.images), dict(other.images)
+    alone, missing = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    relabelled = sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name])
+    parts = [
+        f"{len(names)} images {what}, such as {names[0]}"
+        for names, what in (
+            (alone, f"only in the test set of {first.label}"),
+            (missing, f"only in that of {other.label}"),
+            (relabelled, "with another label"),
+        )
+        if names
+    ]
+    return "; ".join(parts)
+
+
+def grouped(runs: Sequence[Tested]) -> list[list[Tested]]:
+    """The runs by the images and labels that they were tested on, in the order of the first of each group."""
+    groups: dict[frozenset[tuple[str, int]], list[Tested]] = {}
+    for run in runs:
+        groups.setdefault(run.images, []).append(run)
+    return list(groups.values())

@@ -1,0 +1,165 @@
+"""`report.html`: put together from a run's folder; a part that lacks is named, and the rest is there."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pulmo.errors import PulmoError
+from pulmo.experiment import Experiment
+from pulmo.finished import FinishedRun
+from pulmo.pages import cases, data_facts, headline, measured, provenance
+from pulmo.pages.measured import Measured
+from pulmo.report.html import Block, Picture, Pictures, Section, Text, page
+from pulmo.report.run_figures import write_figures
+from pulmo.sharded import ShardedStrategy
+from pulmo.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+NAME = "report.html"
+MENDABLE = (PulmoError, ValueError, OSError, LookupError, ArithmeticError, RuntimeError)
+"""What a folder that lacks a part, or holds half of one, or a device without room, can raise."""
+AT_THE_END = 10_000_000
+"""Weights of images drawn for the intervals of a report that a run waits for: about a second."""
+
+CURVES = {
+    "roc_test": "ROC curve, test, with the operating points.",
+    "precision_recall_test": "Precision-recall curve, test.",
+    "froc": "FROC: share of true boxes found against false boxes an image.",
+    "scores_test": "Scores of test images by their true class.",
+    "dice_test": "Dice of each test image.",
+    "dice_by_area_test": "Dice against the size of the true mask.",
+}
+CONFUSIONS = "Confusion matrices on test at each cut-off: counts, and shares of a row in percent."
+OVERLAYS = "The best, median and worst test images, with truth and prediction drawn on them."
+
+
+def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
+    """Write the report of a run from its folder; images of cases are read from where they lie now.
+
+    `overrides` say where, such as data.root=FOLDER. Raises `PulmoError` where one names nothing of the data set, or the
+    page cannot be written.
+    """
+    images = cases.from_files(run, overrides)
+    names = _class_names(run)
+    if not run.has("figures"):
+        write_figures(run.folder, names)
+    return write(run, names, images, lambda: _task(run))
+
+
+def finished(experiment: Experiment) -> None:
+    """Write the report at the end of a run, in one process; what goes wrong is a line in the log, not the run's end."""
+    sharded = isinstance(experiment.trainer.strategy, ShardedStrategy)  # no process has the whole network
+    task, run = experiment.task, FinishedRun(experiment.folder)
+    try:
+        images = cases.from_datamodule(experiment.datamodule)
+        resamples = min(10_000, max(1_000, AT_THE_END // max(1, len(experiment.datamodule.rows_of("test")))))
+        write(run, list(task.class_names), images, lambda: None if sharded else task, resamples)
+    except MENDABLE as error:
+        log.warning("no %s: %s", NAME, error)
+
+
+def write(
+    run: FinishedRun,
+    class_names: list[str],
+    images: cases.Images,
+    task: Callable[[], Task | None],
+    resamples: int = 10_000,
+) -> Path:
+    """Write report.html into the run's folder, whole at once, and give its path."""
+    path = run.folder / NAME
+    text = page(f"Report of {run.folder.resolve().name}", *_content(run, class_names, images, task, resamples))
+    try:
+        (part := path.with_suffix(".part")).write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise PulmoError(f"{path} cannot be written: {error.strerror}; copy the run to where you may write") from error
+    return path
+
+
+def _content(
+    run: FinishedRun, names: list[str], images: cases.Images, task: Callable[[], Task | None], resamples: int
+) -> tuple[str, list[Section]]:
+    parts: Measured | None = Measured(run, resamples)
+    try:
+        tested = bool(run.has("metrics.json") and parts and len(parts.table))
+    except MENDABLE:
+        tested = False
+    parts = parts if tested else None
+    sections = [_section("In short", lambda: [*headline.warnings(run, parts), *_words(run, parts, names)])]
+    sections += [
+        _section("What was run", lambda: provenance.what(run)),
+        _section("Data, split and leak check", lambda: data_facts.on_what(run, names)),
+        _section("Training", lambda: _pictures(run, {"learning_curves": "Learning curves."})),
+    ]
+    if parts is not None:
+        sections += [_section("Test figures", lambda: measured.figures(parts, run.metrics))]
+        sections += [_section("Curves", lambda: _pictures(run, CURVES))]
+        if parts.sheet is not None:
+            sections += [
+                _section("Operating points", lambda: [*measured.operating_points(parts), *_confusions(run)]),
+                _section("Subgroups", lambda: measured.subgroups(parts)),
+            ]
+        if parts.sheet is not None and not parts.means:  # what scores an image by its boxes or pixels is no probability
+            sections += [_section("Calibration: are scores probabilities?", lambda: measured.calibration(parts))]
+        sections += [_section("Best and worst cases", lambda: _cases(run, parts, names, images, task))]
+    sections += [
+        _section("Run it again", lambda: provenance.again(run)),
+        _section("Where it ran", lambda: provenance.environment(run)),
+        _section("The whole configuration", lambda: provenance.whole(run)),
+    ]
+    return headline.subtitle(run), [section for section in sections if section.blocks]
+
+
+def _section(title: str, make: Callable[[], Iterable[Block]]) -> Section:
+    """The section; where its part of the run's folder lacks or is broken, a line that says so."""
+    try:
+        return Section(title, list(make()))
+    except MENDABLE as error:
+        return Section(title, [Text(f"Left out: {error if str(error) else type(error).__name__}", "warning")])
+
+
+def _class_names(run: FinishedRun) -> list[str]:
+    try:
+        return run.class_names
+    except MENDABLE:
+        return ["negative", "positive"]
+
+
+def _task(run: FinishedRun) -> Task | None:
+    """The network that draws heat maps; without it the cases are shown as they are."""
+    return run.task if run.has("checkpoints/best.ckpt") else None
+
+
+def _words(run: FinishedRun, parts: Measured | None, names: list[str]) -> list[Block]:
+    return [] if parts is None else headline.in_words(parts, names)
+
+
+def _pictures(run: FinishedRun, captions: dict[str, str]) -> list[Block]:
+    """Those figures that the run's folder has; a line where it has none."""
+    found = {name: run.folder / "figures" / f"{name}.png" for name in captions}
+    shown = [Picture.read(path, captions[name]) for name, path in found.items() if path.is_file()]
+    if not shown:
+        return [Text(f"Left out: {run.folder}/figures has none of {', '.join(captions)}.", "warning")]
+    return [shown[0] if len(shown) == 1 else Pictures(shown)]
+
+
+def _confusions(run: FinishedRun) -> list[Block]:
+    path = run.folder / "figures" / "confusion_test.png"
+    return [Picture.read(path, CONFUSIONS)] if path.is_file() else []
+
+
+def _cases(
+    run: FinishedRun, parts: Measured, names: list[str], images: cases.Images, task: Callable[[], Task | None]
+) -> list[Block]:
+    """Of masks and boxes what was drawn at the end of the run; of a classifier the cases that it is surest of."""
+    if parts.means:
+        path = run.folder / "figures" / "overlays_test.png"
+        return [Picture.read(path, OVERLAYS, photo=True)] if path.is_file() else [_no_overlays(run)]
+    return list(cases.shown(parts.table, parts.cut_off, names, images, task()))
+
+
+def _no_overlays(run: FinishedRun) -> Text:
+    return Text(
+        f"Left out: {run.folder}/figures has no overlays_test.png; they are drawn at the end of a run.", "warning"
+    )

@@ -1,0 +1,184 @@
+"""`report.html`: at the end of a run, and by `pulmo report RUN` from its folder alone."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from pulmo import run
+from pulmo.cli import app
+from pulmo.pages import report
+from tests.conftest import SMALL, compose_in
+
+SECTIONS = (
+    "In short",
+    "What was run",
+    "Data, split and leak check",
+    "Training",
+    "Test figures",
+    "Curves",
+    "Operating points",
+    "Calibration: are scores probabilities?",
+    "Best and worst cases",
+    "Run it again",
+    "Where it ran",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small classifier's run on Kermany phantoms."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    places = ["data=kermany", f"data.root={phantoms / 'kermany'}", f"data.cache_dir={cache_dir}"]
+    overrides = [*SMALL, *places, "trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv"]
+    run.train(compose_in(folder, *overrides), folder, overrides)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The run, moved to where another machine would have it."""
+    return Path(shutil.copytree(finished, tmp_path / "elsewhere" / "moved & <escaped>"))
+
+
+def typed(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def sections_of(page: Path) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page.read_text())
+
+
+def section(page: Path, title: str) -> str:
+    return page.read_text().partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+
+
+def test_report__stands_in_the_folder_when_the_run_ends(finished: Path) -> None:
+    page = finished / "report.html"
+    assert [title for title in SECTIONS if title not in sections_of(page)] == []
+    text = page.read_text()
+    assert "Left out" not in text
+    assert "drawn phantoms, not patients" in text
+    assert len(text) < 3e6
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)  # nothing is fetched
+
+
+def test_report__figures_are_those_of_metrics_json(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    told = section(finished / "report.html", "Test figures")
+    for name, key in (("AUROC", "auroc"), ("sensitivity", "sensitivity"), ("specificity", "specificity")):
+        row = re.search(rf"<td class=\"\w+\">{name}</td><td class=\"number\">([\d.]+)", told)
+        assert row is not None
+        assert float(row[1]) == pytest.approx(metrics[f"test/{key}"], abs=5e-4)
+
+
+def test_report__every_test_patient_is_counted_and_the_split_is_free_of_leaks(finished: Path) -> None:
+    split = pd.read_csv(finished / "split.csv", dtype=str)
+    told = section(finished / "report.html", "Data, split and leak check")
+    test = split[split["split"] == "test"]
+    assert f'<td class="number">{test["patient_id"].nunique()}</td><td class="number">{len(test)}</td>' in told
+    assert "Leak check passed: no patient stands in two splits" in told
+
+
+def test_report__a_patient_in_two_splits_is_told_on(copied: Path) -> None:
+    split = pd.read_csv(copied / "split.csv", dtype=str)
+    places = [split.index[split["split"] == name][0] for name in ("train", "test")]
+    split.loc[places, "patient_id"] = "twice"
+    split.to_csv(copied / "split.csv", index=False)
+    assert typed(copied).exit_code == 0
+    told = section(copied / "report.html", "Data, split and leak check")
+    assert "LEAK: 1 patients stand in more than one split" in told
+    assert "twice" in told
+    assert "none of whom is in the training data" not in (copied / "report.html").read_text()
+
+
+def test_report__worst_cases_are_the_confidently_wrong(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    table = pd.read_csv(finished / "predictions_test.csv")
+    told = section(finished / "report.html", "Best and worst cases")
+    for title, chosen, ascending in (
+        ("Worst: PNEUMONIA, missed", (table["label"] == 1) & (table["score"] < metrics["threshold"]), True),
+        ("Worst: NORMAL, called PNEUMONIA", (table["label"] == 0) & (table["score"] >= metrics["threshold"]), False),
+        ("Best: PNEUMONIA, found", (table["label"] == 1) & (table["score"] >= metrics["threshold"]), False),
+    ):
+        expected = table[chosen].sort_values("score", ascending=ascending, kind="stable")["image_id"].head(3).tolist()
+        group = told.partition(f"<h3>{title}</h3>")[2].partition("<h3>")[0]
+        assert re.findall(r"<figcaption>(.*?): ", group) == expected
+        assert group.count("data:image/jpeg") == len(expected)
+
+
+def test_report__is_rebuilt_from_a_moved_folder_and_moved_images(copied: Path, phantoms: Path, tmp_path: Path) -> None:
+    (copied / "report.html").unlink()
+    shutil.rmtree(copied / "figures")
+    elsewhere = shutil.copytree(phantoms / "kermany", tmp_path / "other disk")
+    result = typed(copied, f"data.root={elsewhere}")
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().endswith(str(copied / "report.html"))
+    assert "Left out" not in (copied / "report.html").read_text()
+    assert "moved &amp; &lt;escaped&gt;" in section(copied / "report.html", "Run it again")
+    assert "<escaped>" not in (copied / "report.html").read_text()
+
+
+def test_report__without_the_images_all_else_is_there(copied: Path, tmp_path: Path) -> None:
+    result = typed(copied, f"data.root={tmp_path / 'nowhere'}")
+    assert result.exit_code == 0, result.output
+    assert "Left out: no folder" in section(copied / "report.html", "Best and worst cases")
+    assert (copied / "report.html").read_text().count("Left out") == 1
+
+
+def test_report__an_override_that_names_nothing_is_refused(copied: Path) -> None:
+    result = typed(copied, "data.rot=/x")
+    assert result.exit_code == 1
+    assert "data.rot=/x" in result.stderr
+
+
+def test_report__a_run_that_was_killed_early_says_what_it_lacks(copied: Path) -> None:
+    for name in ("metrics.json", "predictions_test.csv", "predictions_val.csv", "report.html", "environment.json"):
+        (copied / name).unlink()
+    shutil.rmtree(copied / "checkpoints")
+    shutil.rmtree(copied / "figures")
+    (copied / "history.csv").write_text("epoch,val/l")  # broken off
+    state = {"state": "interrupted", "began": "2026-01-01T00:00:00", "ended": "2026-01-01T00:00:09", "cause": "Ctrl-C"}
+    (copied / "state.json").write_text(json.dumps(state))
+    assert typed(copied).exit_code == 0
+    page = copied / "report.html"
+    told = section(page, "In short")
+    assert "The run was interrupted: Ctrl-C" in told
+    assert "pulmo train resume=" in told
+    assert "No metrics.json" in told
+    assert "no environment.json" in section(page, "Where it ran")
+    assert "Leak check passed" in section(page, "Data, split and leak check")
+
+
+def test_report__what_goes_wrong_never_ends_a_finished_run(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "page", full)
+    folder = train("trainer.max_epochs=1", "callbacks.progress_bar=null", "logger=csv")
+    assert json.loads((folder / "state.json").read_text())["state"] == "finished"
+    assert not (folder / "report.html").exists()
+    assert "no report.html" in caplog.text
+    assert "No space left on device" in caplog.text
+
+
+def test_report__of_masks_has_their_figures_and_no_operating_points_of_images(
+    train: Callable[..., Path], phantoms: Path
+) -> None:
+    masks = ["data.target=lungs", f"data.masks={phantoms / 'kermany_masks'}", "preprocess.missing=skip"]
+    net = ["model=unext", "model.net.widths=[8,8,16,16,16]", "model.input.size=64"]
+    folder = train(*net, *masks, "trainer.max_epochs=1", "logger=csv", data="kermany")
+    page = folder / "report.html"
+    dice = pd.read_csv(folder / "predictions_test.csv")["dice"].mean()
+    assert f"Dice of {dice:.3f}" in section(page, "In short")
+    assert "Operating points" not in sections_of(page)
+    assert "data:image/jpeg" in section(page, "Best and worst cases")
+    assert np.isfinite(dice)

@@ -1,0 +1,246 @@
+"""A job: files found, decoded, looked at and written, each beside the others, so that none waits and none piles up."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from pulmo import interruption
+from pulmo.data.loaders import cores
+from pulmo.errors import ConfigError, DataError
+from pulmo.execution import has_bf16, keep_freed_memory
+from pulmo.prediction import lungs
+from pulmo.prediction.ahead import Behind, ahead
+from pulmo.prediction.answers import Panel
+from pulmo.prediction.decoding import Job, Reader, decoded
+from pulmo.prediction.files import write_boxes
+from pulmo.prediction.members import CutOff, Member, cut_off_of, lung_run, members_of
+from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
+from pulmo.prediction.table import Table, whole
+from pulmo.prediction.views import FOUR, PLAIN
+from pulmo.prediction.writing import Writing
+
+log = logging.getLogger(__name__)
+
+AHEAD = 2  # batches that are decoded, and those that are written, beside the one that the network has
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command line of `pulmo predict` asks for.
+
+    runs        the first one's kind is everyone's; several are an ensemble
+    paths       see `paths.images_in`; `listed` is a file of them
+    out         the table, csv or parquet; what else there is lies beside it
+    threshold   in place of the runs' own
+    tta         four views of each image, see `views`
+    masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none
+    masks_from  folder of lung masks; `lungs`: a run that draws them
+    workers     processes that decode; None: as many as pay; 0: this one
+    device      "auto" is the GPU where there is one
+    """
+
+    runs: Sequence[str]
+    paths: Sequence[str]
+    out: Path
+    listed: str | None = None
+    resume: bool = False
+    threshold: float | None = None
+    tta: bool = False
+    masks: Path | None = None
+    dicom: Path | None = None
+    dicom_ids: bool = False
+    masks_from: Path | None = None
+    lungs: str | None = None
+    batch_size: int = 16
+    workers: int | None = None
+    device: str = "auto"
+
+
+@dataclass
+class Outcome:
+    """What a job has done: images with a row, those whose row is an error, those done before, the files written."""
+
+    cut_off: CutOff
+    images: int = 0
+    errors: int = 0
+    before: int = 0
+    seconds: float = 0.0
+    files: tuple[Path, ...] = ()
+
+
+def predict(asked: Asked) -> Outcome:
+    """Predict what is asked for into `asked.out`; an image that cannot be read is a row with its error.
+
+    Raises `PulmoError` where nothing can be begun (no such run, no lung masks, a table that is there already), where
+    there is no image at all, or the disk takes no more; and `Interrupted` on a signal, with all rows so far written.
+    """
+    if asked.batch_size < 1 or (asked.workers or 0) < 0:
+        raise ConfigError("--batch-size is at least 1, --workers at least 0")
+    device = _device(asked.device)
+    members = members_of(asked.runs)
+    writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
+    source = lung_run(members, asked.lungs)
+    needs = [member.run.name for member in members if member.preprocess.needs_mask]
+    if needs and source is None and asked.masks_from is None:
+        raise ConfigError(
+            f"{needs[0]} was trained on lungs alone: give --masks-from FOLDER, or --lungs RUN that draws them"
+        )
+    with interruption.handled(), _table(asked, writing) as table:
+        _describe(asked, members, writing, device)
+        outcome = Outcome(writing.cut_off, before=len(table.done))
+        began = time.monotonic()
+        found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table, writing)
+        jobs = _jobs(asked, found, bool(needs), source, device)
+        with _progress(asked, writing, table) as shown:
+            _carry_out(asked, members, writing, table, jobs, device, shown, outcome)
+        if not outcome.images and not outcome.before:
+            raise DataError(f"no image in {', '.join(asked.paths) or asked.listed}: give files, folders or patterns")
+        outcome.files = (asked.out, *(write_boxes(table) if writing.has_boxes else []))
+        table.finish()
+        outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _carry_out(
+    asked: Asked,
+    members: Sequence[Member],
+    writing: Writing,
+    table: Table,
+    jobs: Iterable[Job],
+    device: torch.device,
+    shown: Any,
+    outcome: Outcome,
+) -> None:
+    cv2.setNumThreads(1)  # its threads and torch's would wait for each other
+    if device.type == "cpu":
+        keep_freed_memory()
+    panel = Panel(members, device, bf16=has_bf16(device.type), views=FOUR if asked.tta else PLAIN)
+    reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
+    large = any(member.preprocess.needs_mask for member in members)
+    prepared = decoded(jobs, reader, _workers(asked, device), depth=1 if large else 2)
+    with Behind(AHEAD) as write:
+        for batch in ahead(lungs.batched(prepared, asked.batch_size), AHEAD):
+            answers = iter(panel([each for each in batch if not each.error]))
+            pairs = [(each, None if each.error else next(answers)) for each in batch]
+            write(writing.write, table, pairs, outcome)
+            shown(len(batch))
+
+
+def _jobs(
+    asked: Asked, found: Iterator[Found], needed: bool, source: str | None, device: torch.device
+) -> Iterable[Job]:
+    if not needed:
+        return map(Job, found)
+    if asked.masks_from is not None:
+        return lungs.with_masks_of(asked.masks_from, found)
+    segmenter = members_of([str(source)])[0]
+    workers = _workers(asked, device)
+    bf16 = has_bf16(device.type)
+    return lungs.with_drawn(segmenter, found, device, bf16=bf16, workers=workers, batch_size=asked.batch_size)
+
+
+def _not_done(found: Iterator[Found], table: Table, writing: Writing) -> Iterator[Found]:
+    """Leave out what has its row already."""
+    for image in found:
+        if image.path in table.done:
+            writing.name_of(image)  # is taken
+        else:
+            yield image
+
+
+@contextmanager
+def _table(asked: Asked, writing: Writing) -> Iterator[Table]:
+    table = Table.begun(asked.out, writing.columns, resume=asked.resume)
+    try:
+        yield table
+    finally:
+        table.close()
+
+
+@contextmanager
+def _progress(asked: Asked, writing: Writing, table: Table) -> Iterator[Any]:
+    """Give what is told how many images are done; how many there are is counted beside, by a second walk."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("", total=None, rate="")
+        began, ended = time.monotonic(), threading.Event()
+        if progress.console.is_terminal and STANDARD_INPUT not in (*asked.paths, asked.listed):
+            counter = threading.Thread(target=_count, args=(asked, writing, table, progress, task, ended), daemon=True)
+            counter.start()
+
+        def advance(images: int) -> None:
+            progress.advance(task, images)
+            done = progress.tasks[0].completed
+            progress.update(task, rate=f"{done / (time.monotonic() - began):.0f} images/s")
+
+        try:
+            yield advance
+        finally:
+            ended.set()
+
+
+def _count(
+    asked: Asked, writing: Writing, table: Table, progress: Progress, task: TaskID, ended: threading.Event
+) -> None:
+    total = 0
+    for image in images_in(asked.paths, asked.listed, writing.folders):
+        if ended.is_set():
+            return
+        total += image.path not in table.done
+    progress.update(task, total=total)
+
+
+def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device: torch.device) -> None:
+    """Put down beside the table what its rows were made by; raises `DataError` where --resume would mix two jobs."""
+    path = asked.out.with_name(f"{asked.out.stem}.json")
+    told = {
+        "pulmo": version("pulmo"),
+        "runs": [{"run": str(member.run.folder.resolve()), "checkpoint": member.digest} for member in members],
+        "class_names": list(members[0].task.class_names),
+        "threshold": writing.cut_off.value,
+        "threshold_is": writing.cut_off.source,
+        "views": len(FOUR) if asked.tta else 1,
+        "masks_from": None if asked.masks_from is None else str(asked.masks_from),
+        "lungs": asked.lungs,
+    }
+    if asked.resume and path.is_file():
+        differ = _differing(json.loads(path.read_text()), told)
+        if differ:
+            raise DataError(f"{asked.out} was begun with other {', '.join(differ)}: give another --out")
+    told |= {"device": str(device), "precision": "bf16-mixed" if has_bf16(device.type) else "32-true"}
+    with whole(path) as part:
+        part.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Keys at which two descriptions differ, wherever the runs lie."""
+    keys = {key: key for key in ("threshold", "views", "masks_from", "lungs")}
+    differ = [key for key in keys if before.get(key) != now[key]]
+    checkpoints = [[run["checkpoint"] for run in told["runs"]] for told in (before, now)]
+    return differ if checkpoints[0] == checkpoints[1] else ["runs", *differ]
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {name}: auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU here; give --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _workers(asked: Asked, device: torch.device) -> int:
+    if asked.workers is not None:
+        return asked.workers
+    share = cores() - 1 if device.type == "cuda" else cores() // 4  # a CPU's network itself wants the cores
+    return max(1, min(16, share))

@@ -79,12 +79,14 @@ class DicomResults:
         from pydicom.sr.codedict import codes
         from pydicom.sr.coding import Code
 
+        if "PixelSpacing" in image:  # the image keeps it; a projection has no thickness, without which nobody reads it here
+            del image.PixelSpacing
         category, kind = _codes(MASKS.get(self.target or "", OPACITY), Code)
         algorithm = AlgorithmIdentificationSequence(
             name="pulmo",
             family=codes.DCM.ArtificialIntelligence,
             version=self.version,
-            parameters={"runs": self.algorithm},
+            parameters={"runs": self.algorithm.translate(str.maketrans(",=", ";:"))},  # its own separators
         )
         segment = SegmentDescription(
             segment_number=1,

@@ -24,20 +24,10 @@ from pulmo.tasks.base import Task
 from tests.conftest import SMALL, compose_in, once
 from tests.integration.conftest import dice_of, read_mask
 
-FLOAT32 = ["trainer.precision=32-true"]
 SPLIT = ["data=rsna", "data.val_fraction=0.3", "data.test_fraction=0.3", "augment=none", "trainer.max_epochs=2"]
 
 
-def predicted(*arguments: object, status: int = 0) -> Result:
-    """What the command answers; decoding is in this process unless the arguments say so."""
-    given = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(app, ["predict", *given, *([] if "--workers" in given else ["--workers", "0"])])
-    assert result.exit_code == status, result.output + result.stderr + str(result.exception)
-    return result
-
-
-@pytest.fixture(scope="module")
-def runs(shared: Path, phantoms: Path) -> Path:
+def classifiers(shared: Path, phantoms: Path) -> Path:
     """Folder of two classifiers that differ in their seed, `one` and `two`, and share their split."""
 
     def make(root: Path) -> None:
@@ -50,10 +40,18 @@ def runs(shared: Path, phantoms: Path) -> Path:
     return once(shared / "predicting", make)
 
 
-@pytest.fixture
-def float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the runs were trained, whatever this machine can."""
-    monkeypatch.setattr("pulmo.prediction.job.has_bf16", lambda _: False)
+def predicted(*arguments: object, status: int = 0) -> Result:
+    """What the command answers; it decodes in this process unless the arguments say otherwise."""
+    given = [str(argument) for argument in arguments]
+    given += [] if "--workers" in given else ["--workers", "0"]
+    result = CliRunner().invoke(app, ["predict", *given, "--precision", "32"])  # as the runs were trained
+    assert result.exit_code == status, result.output + result.stderr + str(result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def runs(shared: Path, phantoms: Path) -> Path:
+    return classifiers(shared, phantoms)
 
 
 @pytest.fixture
@@ -76,7 +74,6 @@ def mixed(phantoms: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("float32")
 def test_scores__are_those_that_the_run_has_written_of_its_test_images(
     runs: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -93,7 +90,8 @@ def test_scores__are_those_that_the_run_has_written_of_its_test_images(
     assert (found["threshold"] == task.cut_off).all()
     names = np.array(task.class_names)[known["prediction"].loc[found.index]]
     assert found["decision"].tolist() == names.tolist()
-    assert scores["error"].isna().all() and f"{len(known)} images" in result.stdout
+    assert scores["error"].isna().all()
+    assert f"{len(known)} images" in result.stdout
 
 
 def test_paths__of_every_kind_are_taken_together_and_rows_come_in_their_order(
@@ -104,11 +102,15 @@ def test_paths__of_every_kind_are_taken_together_and_rows_come_in_their_order(
     given = [first.relative_to(tmp_path), "in put/**/*.png", "in put", "absent.dcm"]
     predicted(runs / "one", *given, "--out", "scores.csv", "--batch-size", 5, "--workers", 1)
     paths = table()["path"].tolist()
-    assert len(paths) == 13 and paths[0] == f"in put/{first.name}" and paths[-1] == "absent.dcm"
+    assert len(paths) == 13
+    assert paths[0] == f"in put/{first.name}"
+    assert paths[-1] == "absent.dcm"
     pngs = [path for path in paths[1:] if path.endswith(".png")]
-    assert pngs == sorted(pngs) and paths[1 : 1 + len(pngs)] == pngs
+    assert pngs == sorted(pngs)
+    assert paths[1 : 1 + len(pngs)] == pngs
     errors = table().set_index("path")["error"]
-    assert errors["absent.dcm"] == "No such file or directory" and errors.notna().sum() == 1
+    assert errors["absent.dcm"] == "No such file or directory"
+    assert errors.notna().sum() == 1
 
 
 def test_out__is_predictions_csv_here_and_is_not_written_over(
@@ -121,10 +123,10 @@ def test_out__is_predictions_csv_here_and_is_not_written_over(
     assert result.stderr.startswith("pulmo: predictions.csv is there already: --resume goes on with it")
     assert (tmp_path / "predictions.csv").read_bytes() == before
     told = json.loads((tmp_path / "predictions.json").read_text())
-    assert told["threshold_is"] == "fitted by the run" and told["runs"][0]["run"] == str((runs / "one").resolve())
+    assert told["threshold_is"] == "fitted by the run"
+    assert told["runs"][0]["run"] == str((runs / "one").resolve())
 
 
-@pytest.mark.usefixtures("float32")
 def test_resume__gives_the_table_of_a_job_that_was_never_cut_off(runs: Path, mixed: Path, tmp_path: Path) -> None:
     straight, cut = tmp_path / "straight.csv", tmp_path / "cut.csv"
     predicted(runs / "one", mixed, "--out", straight)
@@ -158,7 +160,9 @@ def test_resume__goes_on_after_a_signal_in_the_midst(runs: Path, phantoms: Path,
     assert len(out.read_bytes().splitlines()) < 2000
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     rows = pd.read_csv(out)
-    assert rows["path"].is_unique and len(rows) == 2000 and rows["error"].isna().all()
+    assert rows["path"].is_unique
+    assert len(rows) == 2000
+    assert rows["error"].isna().all()
 
 
 def test_parquet__has_the_rows_of_the_csv(runs: Path, mixed: Path, tmp_path: Path) -> None:
@@ -170,7 +174,6 @@ def test_parquet__has_the_rows_of_the_csv(runs: Path, mixed: Path, tmp_path: Pat
     assert not list(tmp_path.glob("*unfinished*"))
 
 
-@pytest.mark.usefixtures("float32")
 def test_with__the_mean_of_the_runs_and_a_cut_off_fitted_on_their_shared_validation(
     runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -185,7 +188,7 @@ def test_with__the_mean_of_the_runs_and_a_cut_off_fitted_on_their_shared_validat
     np.testing.assert_allclose(both["score"], np.mean(alone, axis=0), atol=1e-6)
     val = [pd.read_csv(runs / name / "predictions_val.csv").set_index("image_id") for name in ("one", "two")]
     mean = (val[0]["score"] + val[1]["score"].loc[val[0].index]) / 2
-    false, true, cuts = roc_curve(val[0]["label"], mean, drop_intermediate=False)
+    false, true, _cuts = roc_curve(val[0]["label"], mean, drop_intermediate=False)
     chosen = float(both["threshold"][0])
     best = (true - false).max()
     decided = mean >= chosen
@@ -215,7 +218,6 @@ def test_with__runs_that_answer_other_questions_are_refused(runs: Path, lungs: P
     assert "a run is given twice" in predicted(runs / "one", mixed, "--with", runs / "one", status=1).stderr
 
 
-@pytest.mark.usefixtures("float32")
 def test_tta__is_the_mean_of_four_views_and_of_a_mirrored_image_the_same(
     runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -231,11 +233,10 @@ def test_tta__is_the_mean_of_four_views_and_of_a_mirrored_image_the_same(
     assert abs(plain[0] - plain[1]) > abs(scores[0] - scores[1])
 
 
-def test_threshold__given_decides(
-    runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
-) -> None:
+def test_threshold__given_decides(runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]) -> None:
     predicted(runs / "one", mixed, "--threshold", 0, "--out", tmp_path / "scores.csv")
-    assert set(table()["decision"]) == {"Lung Opacity"} and set(table()["threshold"]) == {0}
+    assert set(table()["decision"]) == {"Lung Opacity"}
+    assert set(table()["threshold"]) == {0}
     result = predicted(runs / "one", mixed, "--threshold", 1.5, "--out", tmp_path / "x.csv", status=1)
     assert "--threshold 1.5: a score between 0 and 1" in result.stderr
 
@@ -257,7 +258,8 @@ def test_dicom__reports_for_dicom_files_and_a_clear_error_for_others(
     rows = table().set_index("path")
     pictures = rows.index.str.endswith(".png")
     assert set(rows.loc[pictures, "error"]) == {"no DICOM result: the image is no DICOM file"}
-    assert rows["score"].notna().all() and rows.loc[~pictures, "error"].isna().all()
+    assert rows["score"].notna().all()
+    assert rows.loc[~pictures, "error"].isna().all()
     for path in rows.loc[~pictures, "dicom"]:
         report = hd.sr.srread(path)
         score = rows.loc[str(mixed / Path(path).relative_to(tmp_path / "sr")), "score"]
@@ -265,7 +267,6 @@ def test_dicom__reports_for_dicom_files_and_a_clear_error_for_others(
         assert group.get_measurements()[0].value == pytest.approx(100 * score, abs=1e-3)
 
 
-@pytest.mark.usefixtures("float32")
 def test_masks__of_lungs_are_those_of_the_network_in_each_files_own_size(
     lungs: Path, phantoms: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -281,7 +282,6 @@ def test_masks__of_lungs_are_those_of_the_network_in_each_files_own_size(
     assert set(table()["decision"]) == {"lungs"}
 
 
-@pytest.mark.usefixtures("float32")
 def test_masks__and_boxes_of_opacities_are_those_that_the_run_has_drawn(
     opacities: Path, phantoms: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -303,7 +303,6 @@ def test_masks__and_boxes_of_opacities_are_those_that_the_run_has_drawn(
         assert hd.seg.segread(row.dicom).pixel_array.sum() == read_mask(Path(row.mask)).sum()
 
 
-@pytest.mark.usefixtures("float32")
 def test_lungs__drawn_by_another_run_or_from_a_folder_or_refused_before_anything_is_read(
     lungs: Path, phantoms: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
@@ -359,4 +358,6 @@ def test_refusals__are_one_line_before_anything_is_written(
         ((runs / "one", mixed, "--list", "none.txt"), "--list none.txt: No such file"),
     ]:
         result = predicted(*arguments, status=1)
-        assert result.stderr.startswith("pulmo: ") and told in result.stderr and result.stderr.count("\n") == 1
+        assert result.stderr.startswith("pulmo: ")
+        assert told in result.stderr
+        assert result.stderr.count("\n") == 1

@@ -39,6 +39,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(help="Images that the network sees at once.")] = 16,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; as many as pay unless given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 where it is native, not for boxes), 32 or bf16.")] = "auto",
 ) -> None:
     """Score images of any kind: a table of scores and decisions, masks, boxes. One bad file is a row with its error."""
     from pulmo.prediction.job import Asked, predict
@@ -61,6 +62,7 @@ def predict(
                 batch_size=batch_size,
                 workers=workers,
                 device=device,
+                precision=precision,
             )
         )
     rate = f"{outcome.images / outcome.seconds:.0f} images/s" if outcome.seconds else ""

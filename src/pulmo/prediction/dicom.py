@@ -79,7 +79,9 @@ class DicomResults:
         from pydicom.sr.codedict import codes
         from pydicom.sr.coding import Code
 
-        if "PixelSpacing" in image:  # the image keeps it; a projection has no thickness, without which nobody reads it here
+        if (
+            "PixelSpacing" in image
+        ):  # the image keeps it; a projection has no thickness, without which nobody reads it here
             del image.PixelSpacing
         category, kind = _codes(MASKS.get(self.target or "", OPACITY), Code)
         algorithm = AlgorithmIdentificationSequence(

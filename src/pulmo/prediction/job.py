@@ -29,6 +29,7 @@ from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
 from pulmo.prediction.table import Table, whole
 from pulmo.prediction.views import FOUR, PLAIN
 from pulmo.prediction.writing import Writing
+from pulmo.tasks.detection import DetectionTask
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Asked:
     masks_from  folder of lung masks; `lungs`: a run that draws them
     workers     processes that decode; None: as many as pay; 0: this one
     device      "auto" is the GPU where there is one
+    precision   "bf16", "32", or "auto": bf16 where the device has instructions for it, but for detectors, whose boxes
+                torchvision would round to that type: to 2 pixels of 512
     """
 
     runs: Sequence[str]
@@ -65,6 +68,7 @@ class Asked:
     batch_size: int = 16
     workers: int | None = None
     device: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass
@@ -125,7 +129,7 @@ def _carry_out(
     cv2.setNumThreads(1)  # its threads and torch's would wait for each other
     if device.type == "cpu":
         keep_freed_memory()
-    panel = Panel(members, device, bf16=has_bf16(device.type), views=FOUR if asked.tta else PLAIN)
+    panel = Panel(members, device, bf16=_bf16(asked, members, device), views=FOUR if asked.tta else PLAIN)
     reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
     large = any(member.preprocess.needs_mask for member in members)
     prepared = decoded(jobs, reader, _workers(asked, device), depth=1 if large else 2)
@@ -146,7 +150,7 @@ def _jobs(
         return lungs.with_masks_of(asked.masks_from, found)
     segmenter = members_of([str(source)])[0]
     workers = _workers(asked, device)
-    bf16 = has_bf16(device.type)
+    bf16 = _bf16(asked, [segmenter], device)
     return lungs.with_drawn(segmenter, found, device, bf16=bf16, workers=workers, batch_size=asked.batch_size)
 
 
@@ -218,7 +222,7 @@ def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device:
         differ = _differing(json.loads(path.read_text()), told)
         if differ:
             raise DataError(f"{asked.out} was begun with other {', '.join(differ)}: give another --out")
-    told |= {"device": str(device), "precision": "bf16-mixed" if has_bf16(device.type) else "32-true"}
+    told |= {"device": str(device), "precision": "bf16-mixed" if _bf16(asked, members, device) else "32-true"}
     with whole(path) as part:
         part.write_text(json.dumps(told, indent=2) + "\n")
 
@@ -237,6 +241,14 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch sees no GPU here; give --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _bf16(asked: Asked, members: Sequence[Member], device: torch.device) -> bool:
+    if asked.precision not in ("auto", "32", "bf16"):
+        raise ConfigError(f"--precision {asked.precision}: auto, 32 or bf16")
+    if asked.precision != "auto":
+        return asked.precision == "bf16"
+    return has_bf16(device.type) and not isinstance(members[0].task, DetectionTask)
 
 
 def _workers(asked: Asked, device: torch.device) -> int:

@@ -80,14 +80,17 @@ def test_reader__reads_a_file_once_for_several_preprocesses(tmp_path: Path) -> N
     cv2.imwrite(str(tmp_path / "x.png"), image)
     ways = (Preprocess(size=16), Preprocess(size=32, keep_aspect=True), Preprocess(size=16, clahe=2.0))
     (prepared,) = decoded([Job(Found(str(tmp_path / "x.png"), "x"))], Reader(ways), 0)
-    assert prepared.error == "" and prepared.shape == (60, 80)
+    assert prepared.error == ""
+    assert prepared.shape == (60, 80)
     for way, made, geometry in zip(ways, prepared.images, prepared.geometries, strict=True):
         expected, where = way(image)
         np.testing.assert_array_equal(made, expected)
         assert geometry == where
 
 
-@pytest.mark.parametrize(("picture", "size"), [(np.full((20, 30), 7, np.uint8), "30×20"), (np.zeros((1, 1), np.uint8), "1×1")])
+@pytest.mark.parametrize(
+    ("picture", "size"), [(np.full((20, 30), 7, np.uint8), "30×20"), (np.zeros((1, 1), np.uint8), "1×1")]
+)
 def test_reader__an_image_without_any_difference_is_refused(tmp_path: Path, picture: np.ndarray, size: str) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), picture)
     result = Reader((Preprocess(size=16),))(Job(Found(str(tmp_path / "x.png"), "x")))
@@ -102,4 +105,5 @@ def test_reader__lungs_that_are_not_there_are_told(tmp_path: Path) -> None:
     assert reader(Job(Found(str(tmp_path / "x.png"), "x"), none)).error == "its lung mask is missing or empty"
     left = DrawnLungs(np.repeat([[1.0, 0.0]], 16, 0).repeat(8, 1).astype(np.float32), geometry, 0.5)
     (image,) = reader(Job(Found(str(tmp_path / "x.png"), "x"), left)).images
-    assert image[:, :7].any() and not image[:, 9:].any()
+    assert image[:, :7].any()
+    assert not image[:, 9:].any()

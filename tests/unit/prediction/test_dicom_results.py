@@ -10,7 +10,12 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ComprehensiveSRStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from pulmo.errors import DataError
 from pulmo.prediction.dicom import DicomResults
@@ -70,15 +75,22 @@ def test_segmentation__has_the_mask_on_its_image_in_its_study(
     source, out = radiograph(), tmp_path / "out" / "deep" / "seg.dcm"
     results(target).write(str(source), out, score=0.8, cut_off=0.5, decision=target, mask=drawn)
     image, made = pydicom.dcmread(source), hd.seg.segread(out)
-    assert made.StudyInstanceUID == image.StudyInstanceUID and made.PatientID == "p1"
-    assert made.SeriesInstanceUID != image.SeriesInstanceUID and made.PatientName == "Ünal^A"
+    assert made.StudyInstanceUID == image.StudyInstanceUID
+    assert made.PatientID == "p1"
+    assert made.SeriesInstanceUID != image.SeriesInstanceUID
+    assert made.PatientName == "Ünal^A"
     assert (made.Rows, made.Columns, made.Modality, made.SegmentationType) == (HEIGHT, WIDTH, "SEG", "BINARY")
     found = made.get_pixels_by_source_instance([image.SOPInstanceUID], segment_numbers=[1])
     np.testing.assert_array_equal(found[0, ..., 0], drawn)
     segment = made.get_segment_description(1)
-    assert segment.segment_label == meaning and segment.segmented_property_type.meaning == meaning
+    assert segment.segment_label == meaning
+    assert segment.segmented_property_type.meaning == meaning
     algorithm = segment.algorithm_identification
-    assert (algorithm.name, algorithm.version, algorithm.parameters) == ("pulmo", "0.1.0", {"runs": "run1 (abc); run2 (def)"})
+    assert (algorithm.name, algorithm.version, algorithm.parameters) == (
+        "pulmo",
+        "0.1.0",
+        {"runs": "run1 (abc); run2 (def)"},
+    )
     assert not list(out.parent.glob("*.part"))
 
 
@@ -88,7 +100,8 @@ def test_report__has_score_threshold_decision_algorithm_and_boxes(
     source, out = radiograph(), tmp_path / "sr.dcm"
     results().write(str(source), out, score=0.912345678, cut_off=0.25, decision="Pneumonia", boxes=BOXES)
     image, made = pydicom.dcmread(source), hd.sr.srread(out)
-    assert made.StudyInstanceUID == image.StudyInstanceUID and made.SOPClassUID == ComprehensiveSRStorage
+    assert made.StudyInstanceUID == image.StudyInstanceUID
+    assert made.SOPClassUID == ComprehensiveSRStorage
     assert (made.VerificationFlag, made.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     whole, *rest = made.content.get_image_measurement_groups()
     values = {item.name.meaning: (item.value, item.unit.value) for item in whole.get_measurements()}
@@ -97,11 +110,13 @@ def test_report__has_score_threshold_decision_algorithm_and_boxes(
         "Decision threshold of the certainty": (25.0, "%"),
     }
     (decision,) = whole.get_qualitative_evaluations()
-    assert decision.value.meaning == "Pneumonia" and not rest
+    assert decision.value.meaning == "Pneumonia"
+    assert not rest
     regions = made.content.get_planar_roi_measurement_groups()
     assert len(regions) == 2
     for group, (x1, y1, x2, y2, score) in zip(regions, BOXES, strict=True):
-        assert group.roi.value.min(0).tolist() == [x1, y1] and group.roi.value.max(0).tolist() == [x2, y2]
+        assert group.roi.value.min(0).tolist() == [x1, y1]
+        assert group.roi.value.max(0).tolist() == [x2, y2]
         assert group.get_measurements(hd.sr.CodedConcept("111012", "DCM", ""))[0].value == pytest.approx(100 * score)
     assert out.read_bytes().count(image.SOPInstanceUID.encode()) >= 4, "evidence, the whole image, each box"
     assert b"run1 (abc), run2 (def)" in out.read_bytes()

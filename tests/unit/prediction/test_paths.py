@@ -78,7 +78,8 @@ def test_folder__one_that_cannot_be_entered_is_a_row_of_its_own(tree: Path, monk
     monkeypatch.setattr(os, "scandir", denied)
     found = {image.path: image.error for image in images_in(["in"])}
     assert found["in/sub dir/deep"] == "Permission denied"
-    assert found["in/sub dir/ü 1.JPG"] == "" and len(found) == 7
+    assert found["in/sub dir/ü 1.JPG"] == ""
+    assert len(found) == 7
 
 
 def test_list__a_path_a_line_from_a_file_or_the_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ COLUMNS = ["path", "score", "error", "width"]
 
 
 def rows(*numbers: int) -> list[dict[str, Any]]:
-    return [{"path": f"/x, \"{n}\"\n.png", "score": n / 7, "error": "", "width": n} for n in numbers]
+    return [{"path": f'/x, "{n}"\n.png', "score": n / 7, "error": "", "width": n} for n in numbers]
 
 
 def begun(out: Path, *, resume: bool = False) -> Table:
@@ -41,7 +41,9 @@ def test_resume__a_torn_line_is_cut_off_and_whole_ones_are_done(tmp_path: Path, 
     before = out.read_bytes()
     out.write_bytes(before + torn)
     again = begun(out, resume=True)
-    assert len(again.done) == 2 and '/x, "2"\n.png' in again.done and '/x, "3"\n.png' not in again.done
+    assert len(again.done) == 2
+    assert '/x, "2"\n.png' in again.done
+    assert '/x, "3"\n.png' not in again.done
     again.add(rows(3))
     again.close()
     assert out.read_bytes().startswith(before)
@@ -68,7 +70,9 @@ def test_table__a_disk_that_fills_up_leaves_whole_rows_and_one_clear_line(tmp_pa
     table.add(rows(1, 2))
     size = (tmp_path / "scores.csv").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 25, hard))  # the kernel takes 25 bytes more, in the midst of a row
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size + 25, hard)
+    )  # the kernel takes 25 bytes more, in the midst of a row
     try:
         with pytest.raises(DataError, match=r"cannot write to .*scores\.csv: File too large; .*--resume goes on"):
             table.add(rows(*range(3, 60)))
@@ -81,20 +85,25 @@ def test_table__a_disk_that_fills_up_leaves_whole_rows_and_one_clear_line(tmp_pa
 
 def test_table__a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write to .*: (Not a directory|File exists)"):
+    with pytest.raises(DataError, match=r"cannot write to .*: (Not a directory|File exists)"):
         begun(tmp_path / "file" / "scores.csv")
     with pytest.raises(DataError, match=r"give a name that ends in \.csv or \.parquet"):
         begun(tmp_path / "scores.xlsx")
 
 
 def test_whole__is_there_only_when_all_was_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No space left on device"), whole(tmp_path / "x") as part:
-        part.write_text("half")
-        raise OSError(28, "No space left on device")
+    def fills_up() -> None:
+        with whole(tmp_path / "x") as part:
+            part.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError, match="No space left on device"):
+        fills_up()
     assert not list(tmp_path.iterdir())
     with whole(tmp_path / "x") as part:
         part.write_text("all")
-    assert (tmp_path / "x").read_text() == "all" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "x").read_text() == "all"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_parquet__has_the_rows_with_their_types_and_is_gone_on_with(tmp_path: Path) -> None:
@@ -116,5 +125,7 @@ def test_parquet__has_the_rows_with_their_types_and_is_gone_on_with(tmp_path: Pa
     again.finish()
     read = pd.read_parquet(out)
     assert read["path"].tolist() == ['/x, "1"\n.png', '/x, "2"\n.png', "bad.png", '/x, "3"\n.png', '/x, "4"\n.png']
-    assert read["score"].dtype == float and read["score"][0] == 1 / 7 and pd.isna(read["score"][2])
+    assert read["score"].dtype == float
+    assert read["score"][0] == 1 / 7
+    assert pd.isna(read["score"][2])
     assert read["error"].tolist() == ["", "", "the file is empty", "", ""]

@@ -154,8 +154,9 @@ def test_nothing_but_bad_files__is_still_a_table_and_no_image_at_all_is_told(cla
     result = predicted(classifier, tmp_path / "in", "--out", tmp_path / "scores.csv")
     assert result.exit_code == 1
     assert f"no image in {tmp_path / 'in'}" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
     (tmp_path / "in" / "x.png").touch()
-    result = predicted(classifier, tmp_path / "in", "--out", tmp_path / "scores.csv", "--resume")
+    result = predicted(classifier, tmp_path / "in", "--out", tmp_path / "scores.csv")
     assert result.exit_code == 0
     assert pd.read_csv(tmp_path / "scores.csv")["error"].tolist() == ["the file is empty"]
 

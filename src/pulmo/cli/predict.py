@@ -1,5 +1,6 @@
 """A run's answer to any files: predict."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,35 +37,39 @@ def predict(
     dicom_ids: Annotated[bool, typer.Option("--dicom-ids", help="Patient, study and image ids as columns.")] = False,
     masks_from: Annotated[Path | None, typer.Option(help="Folder of lung masks, named like the images.")] = None,
     lungs: Annotated[str | None, typer.Option(help="Run that draws the lungs, for one trained on lungs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images that the network sees at once.")] = 16,
+    batch_size: Annotated[int | None, typer.Option(help="Images that the network sees at once.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; as many as pay unless given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16 where it is native, not for boxes), 32 or bf16.")] = "auto",
 ) -> None:
     """Score images of any kind: a table of scores and decisions, masks, boxes. One bad file is a row with its error."""
+    from pulmo.interruption import Interrupted
     from pulmo.prediction.job import Asked, predict
 
     with told():
-        outcome = predict(
-            Asked(
-                runs=[run, *(with_ or [])],
-                paths=paths or [],
-                listed=list_,
-                out=out,
-                resume=resume,
-                threshold=threshold,
-                tta=tta,
-                masks=masks,
-                dicom=dicom,
-                dicom_ids=dicom_ids,
-                masks_from=masks_from,
-                lungs=lungs,
-                batch_size=batch_size,
-                workers=workers,
-                device=device,
-                precision=precision,
-            )
+        asked = Asked(
+            runs=[run, *(with_ or [])],
+            paths=paths or [],
+            listed=list_,
+            out=out,
+            resume=resume,
+            threshold=threshold,
+            tta=tta,
+            masks=masks,
+            dicom=dicom,
+            dicom_ids=dicom_ids,
+            masks_from=masks_from,
+            lungs=lungs,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
         )
+        try:
+            outcome = predict(asked)
+        except Interrupted as stop:
+            print(f"pulmo: stopped by {stop.signal.name}; the same command with --resume goes on", file=sys.stderr)
+            raise
     rate = f"{outcome.images / outcome.seconds:.0f} images/s" if outcome.seconds else ""
     before = f" (and {outcome.before:,} before)" if outcome.before else ""
     print(f"{outcome.images:,} images{before} in {outcome.seconds:.1f} s, {rate}; {outcome.errors:,} with an error")

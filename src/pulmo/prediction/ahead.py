@@ -49,4 +49,4 @@ class Behind:
         if kind is None:
             while self._waiting:
                 self._waiting.popleft().result()
-        self._thread.shutdown(cancel_futures=kind is not None and not issubclass(kind, (SystemExit, KeyboardInterrupt)))
+        self._thread.shutdown()  # after a signal too: what was answered is written

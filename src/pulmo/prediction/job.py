@@ -2,18 +2,16 @@
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pulmo import interruption
 from pulmo.data.loaders import cores
@@ -26,6 +24,7 @@ from pulmo.prediction.decoding import Job, Reader, decoded
 from pulmo.prediction.files import write_boxes
 from pulmo.prediction.members import CutOff, Member, cut_off_of, lung_run, members_of
 from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
+from pulmo.prediction.progress import told_of
 from pulmo.prediction.table import Table, whole
 from pulmo.prediction.views import FOUR, PLAIN
 from pulmo.prediction.writing import Writing
@@ -47,7 +46,8 @@ class Asked:
     tta         four views of each image, see `views`
     masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none
     masks_from  folder of lung masks; `lungs`: a run that draws them
-    workers     processes that decode; None: as many as pay; 0: this one
+    batch_size  images that the network sees at once; None: 4 for boxes, else 16, and 64 on a GPU
+    workers     processes that decode; None: as many as pay; 0: this one, which a decoder that aborts takes along
     device      "auto" is the GPU where there is one
     precision   "bf16", "32", or "auto": bf16 where the device has instructions for it, but for detectors, whose boxes
                 torchvision would round to that type: to 2 pixels of 512
@@ -65,7 +65,7 @@ class Asked:
     dicom_ids: bool = False
     masks_from: Path | None = None
     lungs: str | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -89,10 +89,9 @@ def predict(asked: Asked) -> Outcome:
     Raises `PulmoError` where nothing can be begun (no such run, no lung masks, a table that is there already), where
     there is no image at all, or the disk takes no more; and `Interrupted` on a signal, with all rows so far written.
     """
-    if asked.batch_size < 1 or (asked.workers or 0) < 0:
-        raise ConfigError("--batch-size is at least 1, --workers at least 0")
     device = _device(asked.device)
     members = members_of(asked.runs)
+    asked = _settled(asked, members, device)
     writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
     source = lung_run(members, asked.lungs)
     needs = [member.run.name for member in members if member.preprocess.needs_mask]
@@ -106,9 +105,11 @@ def predict(asked: Asked) -> Outcome:
         began = time.monotonic()
         found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table, writing)
         jobs = _jobs(asked, found, bool(needs), source, device)
-        with _progress(asked, writing, table) as shown:
-            _carry_out(asked, members, writing, table, jobs, device, shown, outcome)
+        with told_of(_left(asked, table, writing)) as done:
+            _carry_out(asked, members, writing, table, jobs, device, done, outcome)
         if not outcome.images and not outcome.before:
+            table.discard()
+            description_of(asked.out).unlink()
             raise DataError(f"no image in {', '.join(asked.paths) or asked.listed}: give files, folders or patterns")
         outcome.files = (asked.out, *(write_boxes(table) if writing.has_boxes else []))
         table.finish()
@@ -123,7 +124,7 @@ def _carry_out(
     table: Table,
     jobs: Iterable[Job],
     device: torch.device,
-    shown: Any,
+    done: Callable[[int], None],
     outcome: Outcome,
 ) -> None:
     cv2.setNumThreads(1)  # its threads and torch's would wait for each other
@@ -132,13 +133,13 @@ def _carry_out(
     panel = Panel(members, device, bf16=_bf16(asked, members, device), views=FOUR if asked.tta else PLAIN)
     reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
     large = any(member.preprocess.needs_mask for member in members)
-    prepared = decoded(jobs, reader, _workers(asked, device), depth=1 if large else 2)
+    prepared = decoded(jobs, reader, asked.workers or 0, depth=1 if large else 2)
     with Behind(AHEAD) as write:
-        for batch in ahead(lungs.batched(prepared, asked.batch_size), AHEAD):
+        for batch in ahead(lungs.batched(prepared, asked.batch_size or 1), AHEAD):
             answers = iter(panel([each for each in batch if not each.error]))
             pairs = [(each, None if each.error else next(answers)) for each in batch]
             write(writing.write, table, pairs, outcome)
-            shown(len(batch))
+            done(len(batch))
 
 
 def _jobs(
@@ -149,9 +150,23 @@ def _jobs(
     if asked.masks_from is not None:
         return lungs.with_masks_of(asked.masks_from, found)
     segmenter = members_of([str(source)])[0]
-    workers = _workers(asked, device)
     bf16 = _bf16(asked, [segmenter], device)
-    return lungs.with_drawn(segmenter, found, device, bf16=bf16, workers=workers, batch_size=asked.batch_size)
+    return lungs.with_drawn(
+        segmenter, found, device, bf16=bf16, workers=asked.workers or 0, batch_size=asked.batch_size or 1
+    )
+
+
+def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | None:
+    """What is to be done, walked a second time for its number; None where paths can be read once only."""
+    if STANDARD_INPUT in (*asked.paths, asked.listed):
+        return None
+    found = images_in(asked.paths, asked.listed, writing.folders)
+    return (image for image in found if image.path not in table.done)
+
+
+def description_of(out: Path) -> Path:
+    """The file beside a table that says what made it."""
+    return out.with_name(f"{out.stem}.json")
 
 
 def _not_done(found: Iterator[Found], table: Table, writing: Writing) -> Iterator[Found]:
@@ -172,42 +187,9 @@ def _table(asked: Asked, writing: Writing) -> Iterator[Table]:
         table.close()
 
 
-@contextmanager
-def _progress(asked: Asked, writing: Writing, table: Table) -> Iterator[Any]:
-    """Give what is told how many images are done; how many there are is counted beside, by a second walk."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task("", total=None, rate="")
-        began, ended = time.monotonic(), threading.Event()
-        if progress.console.is_terminal and STANDARD_INPUT not in (*asked.paths, asked.listed):
-            counter = threading.Thread(target=_count, args=(asked, writing, table, progress, task, ended), daemon=True)
-            counter.start()
-
-        def advance(images: int) -> None:
-            progress.advance(task, images)
-            done = progress.tasks[0].completed
-            progress.update(task, rate=f"{done / (time.monotonic() - began):.0f} images/s")
-
-        try:
-            yield advance
-        finally:
-            ended.set()
-
-
-def _count(
-    asked: Asked, writing: Writing, table: Table, progress: Progress, task: TaskID, ended: threading.Event
-) -> None:
-    total = 0
-    for image in images_in(asked.paths, asked.listed, writing.folders):
-        if ended.is_set():
-            return
-        total += image.path not in table.done
-    progress.update(task, total=total)
-
-
 def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device: torch.device) -> None:
     """Put down beside the table what its rows were made by; raises `DataError` where --resume would mix two jobs."""
-    path = asked.out.with_name(f"{asked.out.stem}.json")
+    path = description_of(asked.out)
     told = {
         "pulmo": version("pulmo"),
         "runs": [{"run": str(member.run.folder.resolve()), "checkpoint": member.digest} for member in members],
@@ -243,16 +225,22 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _bf16(asked: Asked, members: Sequence[Member], device: torch.device) -> bool:
+def _settled(asked: Asked, members: Sequence[Member], device: torch.device) -> Asked:
+    """What is asked for, with the numbers that were left to us."""
+    size, workers = asked.batch_size, asked.workers
+    if size is None:
+        size = 4 if isinstance(members[0].task, DetectionTask) else 64 if device.type == "cuda" else 16
+    if workers is None:
+        share = cores() - 1 if device.type == "cuda" else cores() // 4  # a CPU's network itself wants the cores
+        workers = max(1, min(16, share))
+    if size < 1 or workers < 0:
+        raise ConfigError("--batch-size is at least 1, --workers at least 0")
     if asked.precision not in ("auto", "32", "bf16"):
         raise ConfigError(f"--precision {asked.precision}: auto, 32 or bf16")
+    return replace(asked, batch_size=size, workers=workers)
+
+
+def _bf16(asked: Asked, members: Sequence[Member], device: torch.device) -> bool:
     if asked.precision != "auto":
         return asked.precision == "bf16"
     return has_bf16(device.type) and not isinstance(members[0].task, DetectionTask)
-
-
-def _workers(asked: Asked, device: torch.device) -> int:
-    if asked.workers is not None:
-        return asked.workers
-    share = cores() - 1 if device.type == "cuda" else cores() // 4  # a CPU's network itself wants the cores
-    return max(1, min(16, share))

@@ -66,7 +66,7 @@ class Table:
             if out.exists() and not journal.exists():
                 _journal_from_parquet(out, journal, columns)
             end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
-            descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT, 0o666)
+            descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             os.ftruncate(descriptor, end)
             table = cls(out, columns, done, descriptor, end)
             if end == 0:
@@ -95,6 +95,10 @@ class Table:
                 _parquet(journal, part, self.columns)
             journal.unlink()
 
+    def discard(self) -> None:
+        """Take the table away, where nothing came of it."""
+        journal_of(self.out).unlink()
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
@@ -102,9 +106,10 @@ class Table:
     def _write(self, data: bytes) -> None:
         """Write behind the last whole line, and cut off again what did not come through."""
         try:
+            os.lseek(self._descriptor, self._end, os.SEEK_SET)
             written = 0
             while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self._end + written)
+                written += os.write(self._descriptor, data[written:])
         except OSError:
             os.ftruncate(self._descriptor, self._end)
             raise

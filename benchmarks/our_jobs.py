@@ -4,6 +4,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.jobs import Figures, core_seconds, job, one_core, peak_megabytes, timed
 
@@ -83,12 +84,10 @@ def growth(what: str, root: str) -> Figures:
             began = time.perf_counter()
             data.index() if what == "index" else data.prepare_data()
             return {"seconds": time.perf_counter() - began}
-        experiment = run.build(config, Path(folder))
         if what == "prediction":
-            experiment.datamodule.prepare_data()  # the labelled images' cache, which is there after a training
-            began = time.perf_counter()
-            experiment.trainer.predict(experiment.task, datamodule=experiment.datamodule, return_predictions=False)
-            return {"seconds": time.perf_counter() - began, "megabytes": peak_megabytes()}
+            outcome = _predicted(config, Path(folder), Path(root) / "stage_2_train_images")
+            return {"seconds": outcome.seconds, "megabytes": peak_megabytes()}
+        experiment = run.build(config, Path(folder))
         clock = training.EpochClock()
         experiment.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
         run.fit(experiment)
@@ -96,18 +95,30 @@ def growth(what: str, root: str) -> Figures:
 
 
 @job
-def predict_ours(overrides: list[str]) -> Figures:
-    """Scores of a data set's unlabelled images by an untrained network, from files to the table of scores."""
+def predict_ours(overrides: list[str], root: str, batch_size: int | None = None) -> Figures:
+    """`pulmo predict` on a folder by an untrained network, from files to the table of scores."""
     from benchmarks import training
-    from pulmo import run
 
     with tempfile.TemporaryDirectory() as folder:
-        experiment = run.build(training.compose([*overrides, "logger=none"], Path(folder)), Path(folder))
-        data = experiment.datamodule
-        data.prepare_data()  # the labelled images' cache, which is there after a training
-        began = time.perf_counter()
-        experiment.trainer.predict(experiment.task, datamodule=data, return_predictions=False)
-        return {"rate": len(data.unlabelled()) / (time.perf_counter() - began)}
+        config = training.compose([*overrides, "logger=none"], Path(folder))
+        outcome = _predicted(config, Path(folder), Path(root), batch_size)
+        return {"rate": outcome.images / outcome.seconds}
+
+
+def _predicted(config: Any, folder: Path, images: Path, batch_size: int | None = None) -> Any:
+    """What comes of predicting `images` by a run in `folder` that has its checkpoint and nothing else."""
+    import torch
+
+    from pulmo import run
+    from pulmo.prediction.job import Asked, predict
+
+    task = run.build(config, folder).task
+    content: dict[str, Any] = {"state_dict": task.state_dict(), "epoch": 0}
+    task.on_save_checkpoint(content)
+    (folder / "checkpoints").mkdir()
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    out = folder / "scores.csv"
+    return predict(Asked(runs=[str(folder)], paths=[str(images)], out=out, batch_size=batch_size))
 
 
 @job

@@ -67,11 +67,16 @@ def settle(trainer: DictConfig) -> str:
         found = (name for name in ("cuda", "mps") if getattr(torch, name).is_available())
         accelerator = next(found, "cpu")
     if trainer.precision == "auto":
-        native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(accelerator)
-        trainer.precision = "bf16-mixed" if native is not None and native() else "32-true"
+        trainer.precision = "bf16-mixed" if has_bf16(accelerator) else "32-true"
     if accelerator == "cpu" and str(trainer.precision).startswith("16"):  # Lightning would take bfloat16 instead
         raise ConfigError(f"trainer.precision={trainer.precision} needs a GPU: on a CPU give bf16-mixed or 32-true")
     return accelerator
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Whether the device computes in bfloat16 by instructions of its own."""
+    native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(accelerator)
+    return native is not None and native()
 
 
 def keep_freed_memory() -> bool:

@@ -86,12 +86,12 @@ class FinishedRun:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What the checkpoint says of itself: `task`, `preprocess` and `class_names` as plain values."""
-        return dict(torch.load(self._best(), map_location="cpu", weights_only=True, mmap=True)["pulmo"]["origin"])
+        return dict(torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)["pulmo"]["origin"])
 
     @cached_property
     def task(self) -> Task:
         """The best checkpoint's task, on the CPU, ready to predict; no pickled code is run."""
-        return Task.load_from_checkpoint(self._best())
+        return Task.load_from_checkpoint(self.best)
 
     @property
     def class_names(self) -> list[str]:
@@ -129,7 +129,9 @@ class FinishedRun:
         """Whether the folder has a file or folder of this name."""
         return (self.folder / name).exists()
 
-    def _best(self) -> Path:
+    @property
+    def best(self) -> Path:
+        """Its best checkpoint, or the one that was given; raises `RunError` where there is none."""
         path = self.checkpoint or best_checkpoint(self.folder)
         if path is None:
             raise RunError(f"{self.folder} has no checkpoints/best.ckpt: {self._why()}")

@@ -1,5 +1,6 @@
 """Boxes around opacities: learnt, kept apart, measured, and given in pixels of the file."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from pulmo import run
+from pulmo.cli import app
 from pulmo.data.reading import read_grey
 from pulmo.tasks.base import Task
 from pulmo.transforms.preprocess import Preprocess
@@ -201,6 +204,40 @@ def test_predict__finds_in_unlabelled_files_what_it_has_learnt(found: Path, know
     pd.testing.assert_frame_equal(
         table.sort_values(by, ignore_index=True), same.sort_values(by, ignore_index=True), rtol=1e-3, atol=1e-2
     )
+
+
+def test_pulmo_predict__boxes_are_those_of_the_run_in_three_forms(found: Path, known: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.dcm").touch()
+    given = [found, known / "stage_2_test_images", tmp_path / "broken.dcm", "--workers", 0]
+    given += ["--out", tmp_path / "s.csv"]
+    result = CliRunner().invoke(app, ["predict", *map(str, given)])
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(tmp_path / "s.csv")
+    rows.index = rows["path"].map(lambda path: Path(path).stem)
+    known_images = pd.read_csv(found / "predictions_unlabelled.csv").set_index("image_id")
+    known_boxes = pd.read_csv(found / "boxes_unlabelled.csv")
+    known_boxes = known_boxes[known_boxes["score"] >= figures_of(found)["threshold"]]
+    good = rows.drop(index="broken")
+    np.testing.assert_allclose(good["score"], known_images["score"].loc[good.index], atol=1e-4)
+    assert good["decision"].eq("opacity").astype(int).tolist() == known_images["prediction"].loc[good.index].tolist()
+    boxes = pd.read_csv(tmp_path / "s_boxes.csv")
+    boxes["image_id"] = boxes["path"].map(lambda path: Path(path).stem)
+    columns = ["image_id", "x1", "y1", "x2", "y2", "score"]
+    expected = known_boxes.sort_values(["image_id", "score"], ascending=[True, False])[columns]
+    pd.testing.assert_frame_equal(
+        boxes[columns].reset_index(drop=True), expected.reset_index(drop=True), rtol=0, atol=0.1
+    )
+    coco = json.loads((tmp_path / "s_boxes.coco.json").read_text())
+    files = {image["id"]: Path(image["file_name"]).stem for image in coco["images"]}
+    assert {(image["width"], image["height"]) for image in coco["images"]} == {(WIDTH, HEIGHT)}
+    assert [files[found["image_id"]] for found in coco["annotations"]] == boxes["image_id"].tolist()
+    x, y, width, height = np.array([found["bbox"] for found in coco["annotations"]]).T
+    np.testing.assert_allclose(np.stack([x, y, x + width, y + height], 1), boxes[["x1", "y1", "x2", "y2"]], atol=0.11)
+    submission = pd.read_csv(tmp_path / "s_submission.csv").set_index("patientId")["PredictionString"]
+    assert set(submission.index) == {*files.values(), "broken"}, "the challenge wants a row for each image"
+    for image_id, text in submission.fillna("").items():
+        theirs = np.array(text.split(), float).reshape(-1, 5)
+        assert theirs[:, 0].tolist() == boxes.loc[boxes["image_id"] == image_id, "score"].tolist()
 
 
 # Hardly possible data, cut off, shared out

@@ -4,6 +4,7 @@ Every later step relies on this convention, so it is made here, once, whatever t
 """
 
 import logging
+import stat
 import struct
 import warnings
 import zlib
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pulmo.data.claimed import claimed_shape
 from pulmo.data.jpeg import decoded, plain_dicom, shape_of
 from pulmo.errors import UnreadableImageError
 
@@ -23,6 +25,7 @@ Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """(H, W) uint8 or uint16; 16 bits are kept until preprocess."""
 
 MAX_SIDE = 16_384  # larger than any detector: a damaged header, or an attempt to fill the memory
+MAX_BYTES = 2 << 30  # of a file: more than so many pixels take
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,24 @@ def read_grey(path: str | Path, side: int | None = None) -> Reading:
     8 bits are stretched to the full range of uint16, since the stored range differs by device (12 bits in
     16, PadChest's narrow PNGs); 8-bit images are left as they are. Transparent pixels become black.
 
-    Raises `UnreadableImageError`, with the cause, for anything that gives no single grey image.
+    Raises `UnreadableImageError`, with the cause, for anything that gives no single grey image. More pixels than
+    `MAX_SIDE` a side are refused by the header alone, before memory is taken for them.
     """
     return grey_of(content_of(path), path, side)
 
 
 def content_of(path: str | Path) -> bytes:
     """The bytes of an image file; raises `UnreadableImageError` where there are none."""
+    path = Path(path)
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(str(path), error.strerror or str(error)) from error
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise UnreadableImageError(str(path), "neither a file nor a link to one")
+        if status.st_size > MAX_BYTES:
+            raise UnreadableImageError(str(path), f"{status.st_size >> 20} MB; at most {MAX_BYTES >> 20}")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name that the system cannot have is a ValueError
+        raise UnreadableImageError(str(path), getattr(error, "strerror", None) or str(error)) from error
     if not data:
         raise UnreadableImageError(str(path), "the file is empty")
     return data
@@ -70,10 +80,7 @@ def grey_of(data: bytes, path: str | Path, side: int | None = None) -> Reading:
         reading = _read_plain_dicom(data, side) or _read_dicom(data, path)
     else:
         reading = _read_picture(data, path, side)
-    if max(reading.shape) > MAX_SIDE:
-        raise UnreadableImageError(
-            str(path), f"{reading.shape[1]}×{reading.shape[0]} pixels; at most {MAX_SIDE} a side"
-        )
+    _refuse_large(reading.shape, path)  # of the few kinds whose header is not read
     return reading
 
 
@@ -86,6 +93,12 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]
     if mask.shape != shape:
         mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(mask, np.uint8)
+
+
+def _refuse_large(shape: tuple[int, int] | None, path: Path) -> None:
+    if shape is not None and max(shape) > MAX_SIDE:
+        size = f"{shape[1]}×{shape[0]} pixels" if max(shape) < 2**31 else "far too many pixels"
+        raise UnreadableImageError(str(path), f"{size}; at most {MAX_SIDE} a side")
 
 
 # OpenCV 5 moved it.
@@ -121,6 +134,7 @@ def _read_picture(data: bytes, path: Path, side: int | None) -> Reading:
 def _whole_picture(data: bytes, path: Path) -> Grey:
     try:
         data = _undamaged(data, path)
+        _refuse_large(claimed_shape(data), path)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise UnreadableImageError(str(path), "not an image that can be decoded, or cut short")
@@ -221,12 +235,16 @@ def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
 
     It is four times slower on JPEG, and some damaged files make it end the whole process.
     """
+    from pydicom.encaps import generate_frames
     from pydicom.pixels import get_decoder, pixel_array
 
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise UnreadableImageError(str(path), f"{frames} frames; a radiograph has one")
+    _refuse_large((int(dataset.Rows), int(dataset.Columns)), path)
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:  # whose frame has a header of its own
+        _refuse_large(claimed_shape(next(generate_frames(dataset.PixelData, number_of_frames=1))), path)
     plugins = get_decoder(syntax).available_plugins if syntax.is_compressed else ()
     return np.asarray(pixel_array(dataset, decoding_plugin=next((name for name in plugins if name != "gdcm"), "")))
 

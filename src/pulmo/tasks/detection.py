@@ -83,12 +83,20 @@ class DetectionTask(Task):
 
     def evaluate(self, batch: Batch) -> None:
         """Keep all boxes; which of them count is decided when the operating point is known."""
-        found: list[Tensor] = self(batch["image"])
+        self.collected.update(row=batch["row"], boxes=self.found(batch["image"]), true_boxes=batch["boxes"])
+
+    def found(self, image: Tensor) -> list[Tensor]:
+        """All (D, 5) boxes with scores of each of (B, 1, S, S) uint8 images, gated and scaled, not yet kept apart."""
+        found: list[Tensor] = self(image)
         if self.gate is not None:
-            passed = self._passed(batch["image"])
+            passed = self._passed(image)
             found = [part if positive else part[:0] for part, positive in zip(found, passed, strict=True)]
-        scaled = [scaled_boxes(part, self.box_scale, batch["image"].shape[-1]) for part in found]
-        self.collected.update(row=batch["row"], boxes=scaled, true_boxes=batch["boxes"])
+        return [scaled_boxes(part, self.box_scale, image.shape[-1]) for part in found]
+
+    @property
+    def overlap(self) -> float:
+        """Intersection over union above which the weaker of two boxes is dropped."""
+        return self.nms_ious[0] if self.nms_iou is None else self.nms_iou
 
     def fit_operating_point(self, predictions: Predictions) -> None:
         """Let the policy choose the cut-off at each of `nms_ious`; keep the pair with the best figure."""
@@ -197,7 +205,7 @@ class DetectionTask(Task):
         return passed
 
     def _apart(self, predictions: Predictions) -> Predictions:
-        return apart(predictions, self.nms_ious[0] if self.nms_iou is None else self.nms_iou)
+        return apart(predictions, self.overlap)
 
     def _scores(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
         best = [float(part[:, 4].max()) if len(part) else 0.0 for part in predictions["boxes"]]

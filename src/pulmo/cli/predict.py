@@ -1,0 +1,79 @@
+"""A run's answer to any files: predict."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulmo.cli.app import RUN_HELP, app, told
+
+
+@app.command(
+    epilog="Examples: pulmo predict last /data/new scan.dcm 'more/**/*.png' --out scores.csv "
+    "· find /data -name '*.dcm' | pulmo predict RUN - · pulmo predict RUN1 /data --with RUN2 --with RUN3 --tta "
+    "· pulmo predict RUN /data --out scores.csv --resume"
+)
+def predict(
+    run: Annotated[str, typer.Argument(help=RUN_HELP)],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Images, folders (with all below), patterns in quotes; - reads paths from standard input."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The table, .csv or .parquet; other files lie beside it.")] = Path(
+        "predictions.csv"
+    ),
+    list_: Annotated[str | None, typer.Option("--list", help="A file of paths, one a line.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with OUT: skip what has its row.")] = False,
+    with_: Annotated[list[str] | None, typer.Option("--with", help="A further run, for an ensemble.")] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="The mean of four views: as is, mirrored, enlarged by 6 %, both.")
+    ] = False,
+    threshold: Annotated[float | None, typer.Option(help="Cut-off in place of the run's own.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for drawn masks; beside OUT unless given.", show_default=False)
+    ] = None,
+    dicom: Annotated[Path | None, typer.Option(help="Folder for DICOM results: segmentations or reports.")] = None,
+    dicom_ids: Annotated[bool, typer.Option("--dicom-ids", help="Patient, study and image ids as columns.")] = False,
+    masks_from: Annotated[Path | None, typer.Option(help="Folder of lung masks, named like the images.")] = None,
+    lungs: Annotated[str | None, typer.Option(help="Run that draws the lungs, for one trained on lungs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images that the network sees at once.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; as many as pay unless given.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 where it is native, not for boxes), 32 or bf16.")] = "auto",
+) -> None:
+    """Score images of any kind: a table of scores and decisions, masks, boxes. One bad file is a row with its error."""
+    from pulmo.interruption import Interrupted
+    from pulmo.prediction.job import Asked, predict
+
+    with told():
+        asked = Asked(
+            runs=[run, *(with_ or [])],
+            paths=paths or [],
+            listed=list_,
+            out=out,
+            resume=resume,
+            threshold=threshold,
+            tta=tta,
+            masks=masks,
+            dicom=dicom,
+            dicom_ids=dicom_ids,
+            masks_from=masks_from,
+            lungs=lungs,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+        )
+        try:
+            outcome = predict(asked)
+        except Interrupted as stop:
+            print(f"pulmo: stopped by {stop.signal.name}; the same command with --resume goes on", file=sys.stderr)
+            raise
+    rate = f"{outcome.images / outcome.seconds:.0f} images/s" if outcome.seconds else ""
+    before = f" (and {outcome.before:,} before)" if outcome.before else ""
+    print(f"{outcome.images:,} images{before} in {outcome.seconds:.1f} s, {rate}; {outcome.errors:,} with an error")
+    if outcome.cut_off.value is not None:
+        print(f"threshold {outcome.cut_off.value:.4g}: {outcome.cut_off.source}")
+    for path in outcome.files:
+        print(path)

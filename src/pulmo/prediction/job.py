@@ -1,0 +1,246 @@
+"""A job: files found, decoded, looked at and written, each beside the others, so that none waits and none piles up."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from pulmo import interruption
+from pulmo.data.loaders import cores
+from pulmo.errors import ConfigError, DataError
+from pulmo.execution import has_bf16, keep_freed_memory
+from pulmo.prediction import lungs
+from pulmo.prediction.ahead import Behind, ahead
+from pulmo.prediction.answers import Panel
+from pulmo.prediction.decoding import Job, Reader, decoded
+from pulmo.prediction.files import write_boxes
+from pulmo.prediction.members import CutOff, Member, cut_off_of, lung_run, members_of
+from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
+from pulmo.prediction.progress import told_of
+from pulmo.prediction.table import Table, whole
+from pulmo.prediction.views import FOUR, PLAIN
+from pulmo.prediction.writing import Writing
+from pulmo.tasks.detection import DetectionTask
+
+log = logging.getLogger(__name__)
+
+AHEAD = 2  # batches that are decoded, and those that are written, beside the one that the network has
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command line of `pulmo predict` asks for.
+
+    runs        the first one's kind is everyone's; several are an ensemble
+    paths       see `paths.images_in`; `listed` is a file of them
+    out         the table, csv or parquet; what else there is lies beside it
+    threshold   in place of the runs' own
+    tta         four views of each image, see `views`
+    masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none
+    masks_from  folder of lung masks; `lungs`: a run that draws them
+    batch_size  images that the network sees at once; None: 4 for boxes, else 16, and 64 on a GPU
+    workers     processes that decode; None: as many as pay; 0: this one, which a decoder that aborts takes along
+    device      "auto" is the GPU where there is one
+    precision   "bf16", "32", or "auto": bf16 where the device has instructions for it, but for detectors, whose boxes
+                torchvision would round to that type: to 2 pixels of 512
+    """
+
+    runs: Sequence[str]
+    paths: Sequence[str]
+    out: Path
+    listed: str | None = None
+    resume: bool = False
+    threshold: float | None = None
+    tta: bool = False
+    masks: Path | None = None
+    dicom: Path | None = None
+    dicom_ids: bool = False
+    masks_from: Path | None = None
+    lungs: str | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class Outcome:
+    """What a job has done: images with a row, those whose row is an error, those done before, the files written."""
+
+    cut_off: CutOff
+    images: int = 0
+    errors: int = 0
+    before: int = 0
+    seconds: float = 0.0
+    files: tuple[Path, ...] = ()
+
+
+def predict(asked: Asked) -> Outcome:
+    """Predict what is asked for into `asked.out`; an image that cannot be read is a row with its error.
+
+    Raises `PulmoError` where nothing can be begun (no such run, no lung masks, a table that is there already), where
+    there is no image at all, or the disk takes no more; and `Interrupted` on a signal, with all rows so far written.
+    """
+    device = _device(asked.device)
+    members = members_of(asked.runs)
+    asked = _settled(asked, members, device)
+    writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
+    source = lung_run(members, asked.lungs)
+    needs = [member.run.name for member in members if member.preprocess.needs_mask]
+    if needs and source is None and asked.masks_from is None:
+        raise ConfigError(
+            f"{needs[0]} was trained on lungs alone: give --masks-from FOLDER, or --lungs RUN that draws them"
+        )
+    with interruption.handled(), _table(asked, writing) as table:
+        _describe(asked, members, writing, device)
+        outcome = Outcome(writing.cut_off, before=len(table.done))
+        began = time.monotonic()
+        found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table, writing)
+        jobs = _jobs(asked, found, bool(needs), source, device)
+        with told_of(_left(asked, table, writing)) as done:
+            _carry_out(asked, members, writing, table, jobs, device, done, outcome)
+        if not outcome.images and not outcome.before:
+            table.discard()
+            description_of(asked.out).unlink()
+            raise DataError(f"no image in {', '.join(asked.paths) or asked.listed}: give files, folders or patterns")
+        outcome.files = (asked.out, *(write_boxes(table) if writing.has_boxes else []))
+        table.finish()
+        outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _carry_out(
+    asked: Asked,
+    members: Sequence[Member],
+    writing: Writing,
+    table: Table,
+    jobs: Iterable[Job],
+    device: torch.device,
+    done: Callable[[int], None],
+    outcome: Outcome,
+) -> None:
+    cv2.setNumThreads(1)  # its threads and torch's would wait for each other
+    if device.type == "cpu":
+        keep_freed_memory()
+    panel = Panel(members, device, bf16=_bf16(asked, members, device), views=FOUR if asked.tta else PLAIN)
+    reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
+    large = any(member.preprocess.needs_mask for member in members)
+    prepared = decoded(jobs, reader, asked.workers or 0, depth=1 if large else 2)
+    with Behind(AHEAD) as write:
+        for batch in ahead(lungs.batched(prepared, asked.batch_size or 1), AHEAD):
+            answers = iter(panel([each for each in batch if not each.error]))
+            pairs = [(each, None if each.error else next(answers)) for each in batch]
+            write(writing.write, table, pairs, outcome)
+            done(len(batch))
+
+
+def _jobs(
+    asked: Asked, found: Iterator[Found], needed: bool, source: str | None, device: torch.device
+) -> Iterable[Job]:
+    if not needed:
+        return map(Job, found)
+    if asked.masks_from is not None:
+        return lungs.with_masks_of(asked.masks_from, found)
+    segmenter = members_of([str(source)])[0]
+    bf16 = _bf16(asked, [segmenter], device)
+    return lungs.with_drawn(
+        segmenter, found, device, bf16=bf16, workers=asked.workers or 0, batch_size=asked.batch_size or 1
+    )
+
+
+def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | None:
+    """What is to be done, walked a second time for its number; None where paths can be read once only."""
+    if STANDARD_INPUT in (*asked.paths, asked.listed):
+        return None
+    found = images_in(asked.paths, asked.listed, writing.folders)
+    return (image for image in found if image.path not in table.done)
+
+
+def description_of(out: Path) -> Path:
+    """The file beside a table that says what made it."""
+    return out.with_name(f"{out.stem}.json")
+
+
+def _not_done(found: Iterator[Found], table: Table, writing: Writing) -> Iterator[Found]:
+    """Leave out what has its row already."""
+    for image in found:
+        if image.path in table.done:
+            writing.name_of(image)  # is taken
+        else:
+            yield image
+
+
+@contextmanager
+def _table(asked: Asked, writing: Writing) -> Iterator[Table]:
+    table = Table.begun(asked.out, writing.columns, resume=asked.resume)
+    try:
+        yield table
+    finally:
+        table.close()
+
+
+def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device: torch.device) -> None:
+    """Put down beside the table what its rows were made by; raises `DataError` where --resume would mix two jobs."""
+    path = description_of(asked.out)
+    told = {
+        "pulmo": version("pulmo"),
+        "runs": [{"run": str(member.run.folder.resolve()), "checkpoint": member.digest} for member in members],
+        "class_names": list(members[0].task.class_names),
+        "threshold": writing.cut_off.value,
+        "threshold_is": writing.cut_off.source,
+        "views": len(FOUR) if asked.tta else 1,
+        "masks_from": None if asked.masks_from is None else str(asked.masks_from),
+        "lungs": asked.lungs,
+    }
+    if asked.resume and path.is_file():
+        differ = _differing(json.loads(path.read_text()), told)
+        if differ:
+            raise DataError(f"{asked.out} was begun with other {', '.join(differ)}: give another --out")
+    told |= {"device": str(device), "precision": "bf16-mixed" if _bf16(asked, members, device) else "32-true"}
+    with whole(path) as part:
+        part.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Keys at which two descriptions differ, wherever the runs lie."""
+    keys = {key: key for key in ("threshold", "views", "masks_from", "lungs")}
+    differ = [key for key in keys if before.get(key) != now[key]]
+    checkpoints = [[run["checkpoint"] for run in told["runs"]] for told in (before, now)]
+    return differ if checkpoints[0] == checkpoints[1] else ["runs", *differ]
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {name}: auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU here; give --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _settled(asked: Asked, members: Sequence[Member], device: torch.device) -> Asked:
+    """What is asked for, with the numbers that were left to us."""
+    size, workers = asked.batch_size, asked.workers
+    if size is None:
+        size = 4 if isinstance(members[0].task, DetectionTask) else 64 if device.type == "cuda" else 16
+    if workers is None:
+        share = cores() - 1 if device.type == "cuda" else cores() // 4  # a CPU's network itself wants the cores
+        workers = max(1, min(16, share))
+    if size < 1 or workers < 0:
+        raise ConfigError("--batch-size is at least 1, --workers at least 0")
+    if asked.precision not in ("auto", "32", "bf16"):
+        raise ConfigError(f"--precision {asked.precision}: auto, 32 or bf16")
+    return replace(asked, batch_size=size, workers=workers)
+
+
+def _bf16(asked: Asked, members: Sequence[Member], device: torch.device) -> bool:
+    if asked.precision != "auto":
+        return asked.precision == "bf16"
+    return has_bf16(device.type) and not isinstance(members[0].task, DetectionTask)

@@ -1,0 +1,67 @@
+"""Where lung masks come from, for networks that want their images masked or cropped: a folder, or a segmenter."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from pulmo.errors import ConfigError
+from pulmo.predicted_masks import lung_segmenter
+from pulmo.prediction.ahead import ahead
+from pulmo.prediction.answers import Panel
+from pulmo.prediction.decoding import DrawnLungs, Job, Prepared, Reader, decoded
+from pulmo.prediction.members import Member
+from pulmo.prediction.paths import SUFFIXES, Found
+
+
+def with_masks_of(folder: Path, found: Iterable[Found]) -> Iterator[Job]:
+    """Give each image its mask in `folder`: of the same name below the folder that was given, or of the same stem.
+
+    An image without a mask has that as its error. Raises `ConfigError` where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--masks-from {folder}: no such folder")
+    return (_masked(folder, image) for image in found)
+
+
+def _masked(folder: Path, image: Found) -> Job:
+    stems = dict.fromkeys((image.name, os.path.basename(image.name)))
+    wanted = (folder / f"{stem}{suffix}" for stem in stems for suffix in (".png", *sorted(SUFFIXES - {".png"})))
+    mask = next((path for path in wanted if path.is_file()), None)
+    if mask is None and not image.error:
+        image = image._replace(error=f"no lung mask {os.path.basename(image.name)}.* in {folder}")
+    return Job(image, str(mask) if mask else None)
+
+
+def with_drawn(
+    segmenter: Member, found: Iterable[Found], device: torch.device, *, bf16: bool, workers: int, batch_size: int
+) -> Iterator[Job]:
+    """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more.
+
+    Raises `ConfigError` where it draws no lungs, or needs lungs itself.
+    """
+    task = lung_segmenter(segmenter.task, str(segmenter.run.folder))
+    if segmenter.preprocess.needs_mask:
+        raise ConfigError(f"{segmenter.run.folder} needs lung masks itself: give another --lungs")
+    panel = Panel([segmenter], device, bf16=bf16)
+    prepared = decoded(map(Job, found), Reader((segmenter.preprocess,)), workers)
+
+    def jobs() -> Iterator[Job]:
+        for batch in ahead(batched(prepared, batch_size), 2):
+            answers = iter(panel([each for each in batch if not each.error]))
+            for each in batch:
+                if each.error:
+                    yield Job(each.image._replace(error=each.error))
+                else:
+                    yield Job(each.image, DrawnLungs(next(answers).maps[0], each.geometries[0], task.cut_off))
+
+    return jobs()
+
+
+def batched(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
+    """Lists of `size`, the last one shorter."""
+    iterator = iter(prepared)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,218 @@
+"""The table of predictions, csv or parquet: rows added as they come, whole or not at all, after any end."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmo.errors import DataError, MissingExtraError
+
+TEXT = frozenset({"path", "decision", "error", "mask", "dicom", "boxes", "patient_id", "study_uid", "sop_uid"})
+WHOLE = frozenset({"width", "height"})
+ROW_GROUP = 64 << 20  # bytes of csv that become a row group or a part of one
+
+
+class Done:
+    """Which paths have their row: eight bytes each."""
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._known: npt.NDArray[np.int64] = np.sort(np.fromiter(map(hash, paths), np.int64))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, path: str) -> bool:
+        place = int(np.searchsorted(self._known, hash(shown(path))))
+        return place < len(self._known) and bool(self._known[place] == hash(shown(path)))
+
+
+@dataclass
+class Table:
+    """A csv to which rows are added; of a parquet the csv that it is made of in the end, beside it.
+
+    Opened by `begun`. A row counts when its line is whole: what a kill or a full disk leaves of a line is cut off.
+    """
+
+    out: Path
+    columns: Sequence[str]
+    done: Done
+    _descriptor: int
+    _end: int
+
+    @classmethod
+    def begun(cls, out: Path, columns: Sequence[str], *, resume: bool) -> "Table":
+        """Open `out` for rows of `columns`; with `resume` behind those that it has.
+
+        Raises `DataError` where it is there already and not to be gone on with, has other columns, or cannot be
+        written; `MissingExtraError` for a parquet without pyarrow.
+        """
+        if out.suffix not in (".csv", ".parquet"):
+            raise DataError(f"--out {out}: give a name that ends in .csv or .parquet")
+        if out.suffix == ".parquet":
+            _pyarrow()
+        journal = journal_of(out)
+        there = [path for path in {out, journal} if path.exists()]
+        if there and not resume:
+            raise DataError(f"{there[0]} is there already: --resume goes on with it, or give another --out")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists() and not journal.exists():
+                _journal_from_parquet(out, journal, columns)
+            end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
+            descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            os.ftruncate(descriptor, end)
+            table = cls(out, columns, done, descriptor, end)
+            if end == 0:
+                table._write(_lines([dict(zip(columns, columns, strict=True))], columns))
+        except OSError as error:
+            raise unwritable(out, error) from error
+        return table
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `rows`, all or none; raises `DataError` where the disk takes no more."""
+        try:
+            self._write(_lines(rows, self.columns))
+        except OSError as error:
+            raise unwritable(self.out, error) from error
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """All rows so far as text, one after the other."""
+        with open(journal_of(self.out), encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+
+    def finish(self) -> None:
+        """Make the parquet, where one is wanted, and take away the csv that it was made of."""
+        if self.out.suffix == ".parquet":
+            journal = journal_of(self.out)
+            with whole(self.out) as part:
+                _parquet(journal, part, self.columns)
+            journal.unlink()
+
+    def discard(self) -> None:
+        """Take the table away, where nothing came of it."""
+        journal_of(self.out).unlink()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _write(self, data: bytes) -> None:
+        """Write behind the last whole line, and cut off again what did not come through."""
+        try:
+            os.lseek(self._descriptor, self._end, os.SEEK_SET)
+            written = 0
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError:
+            os.ftruncate(self._descriptor, self._end)
+            raise
+        self._end += len(data)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to in the place of `path`, which then is there whole or as it was.
+
+    Raises `DataError` where the disk takes no more.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)  # rather than hold the last of a full disk
+
+
+def journal_of(out: Path) -> Path:
+    """The csv that rows go to."""
+    return out if out.suffix == ".csv" else out.with_name(f"{out.stem}.unfinished.csv")
+
+
+def shown(path: str) -> str:
+    """A path as the table has it: a name that is no UTF-8 with its bytes as \\udc… escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(["" if row.get(name) is None else row[name] for name in columns] for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
+    """Where the last whole line ends, and which paths have one; raises `DataError` for a csv of other columns."""
+    end, record, header = 0, b"", None
+
+    def paths() -> Iterator[str]:
+        nonlocal end, record, header
+        with open(journal, "rb") as file:
+            for line in file:
+                record += line
+                if not line.endswith(b"\n") or record.count(b'"') % 2:
+                    continue  # within a quoted cell, or torn
+                cells = next(csv.reader([record.decode("utf-8", "replace")]))
+                end, record = end + len(record), b""
+                if header is None:
+                    header = cells
+                else:
+                    yield cells[0]
+
+    done = Done(paths())
+    if header is not None and header != list(columns):
+        differ = sorted({*header} ^ {*columns}) or "their order"
+        raise DataError(f"{journal} was written by another command, see {differ}: give another --out")
+    return end, done
+
+
+def unwritable(out: Path, error: OSError) -> DataError:
+    """What is told when a disk is full or read-only."""
+    return DataError(f"cannot write to {out}: {error.strerror or error}; what is there is whole, --resume goes on")
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("a parquet needs pyarrow: pip install 'pulmo[parquet]', or --out NAME.csv") from error
+    return pyarrow
+
+
+def _parquet(journal: Path, part: Path, columns: Sequence[str]) -> None:
+    """Write the rows of the csv, a block of it after the other."""
+    arrow = _pyarrow()
+    types = {
+        name: arrow.string() if name in TEXT else arrow.int32() if name in WHOLE else arrow.float64()
+        for name in columns
+    }
+    schema = arrow.schema(list(types.items()))
+    reader = arrow.csv.open_csv(
+        journal,
+        read_options=arrow.csv.ReadOptions(block_size=ROW_GROUP // 8),
+        parse_options=arrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow.csv.ConvertOptions(column_types=schema, strings_can_be_null=False, null_values=[""]),
+    )
+    with arrow.parquet.ParquetWriter(part, schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+
+def _journal_from_parquet(out: Path, journal: Path, columns: Sequence[str]) -> None:
+    arrow = _pyarrow()
+    try:
+        stored = arrow.parquet.ParquetFile(out)
+        with whole(journal) as part, arrow.csv.CSVWriter(part, stored.schema_arrow) as writer:
+            for batch in stored.iter_batches():
+                writer.write_batch(batch)
+    except arrow.ArrowException as error:
+        raise DataError(f"{out} is no parquet that can be gone on with ({error})") from error

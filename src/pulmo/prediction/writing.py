@@ -1,0 +1,171 @@
+"""From the networks' answers to rows, masks and DICOM results."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pulmo.errors import DataError
+from pulmo.prediction.answers import Answer, mask_and_boxes
+from pulmo.prediction.decoding import IDS, Prepared
+from pulmo.prediction.dicom import DicomResults
+from pulmo.prediction.files import boxes_text
+from pulmo.prediction.members import CutOff, Member
+from pulmo.prediction.paths import Found
+from pulmo.prediction.table import Table, shown, unwritable, whole
+from pulmo.tasks.classification import ClassificationTask
+from pulmo.tasks.segmentation import SegmentationTask
+from pulmo.transforms.components import largest_components
+
+
+class _Asked(Protocol):
+    @property
+    def out(self) -> Path: ...
+    @property
+    def masks(self) -> Path | None: ...
+    @property
+    def dicom(self) -> Path | None: ...
+    @property
+    def dicom_ids(self) -> bool: ...
+
+
+class _Counts(Protocol):
+    images: int
+    errors: int
+
+
+@dataclass
+class Writing:
+    """Writes what was answered: first the files of an image, then its row, which says that all of it is there."""
+
+    members: Sequence[Member]
+    cut_off: CutOff
+    columns: list[str]
+    masks: Path | None
+    dicom: Path | None
+    results: DicomResults | None
+    has_boxes: bool
+    _names: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, members: Sequence[Member], cut_off: CutOff, asked: _Asked) -> "Writing":
+        """How the answers of `members` are written."""
+        task = members[0].task
+        draws = isinstance(task, SegmentationTask)
+        has_boxes = not isinstance(task, ClassificationTask) and not (draws and task.target == "lungs")
+        columns = ["path", "score", "decision", "threshold", "error"]
+        if len(task.class_names) > 2:
+            columns += [f"score_{name}" for name in task.class_names]
+        if len(members) > 1:
+            columns += [f"score@{member.run.name}" for member in members]
+        columns += ["area", "mask"] if draws else []
+        columns += ["boxes"] if has_boxes else []
+        columns += ["width", "height"]
+        columns += list(IDS) if asked.dicom_ids else []
+        columns += ["dicom"] if asked.dicom else []
+        masks = (asked.masks or asked.out.with_name(f"{asked.out.stem}_masks")) if draws else None
+        if asked.masks and not draws:
+            raise DataError(f"--masks: {members[0].run.name} draws none; give the run of a segmentation")
+        algorithm = ", ".join(f"{member.run.name} ({member.digest})" for member in members)
+        target = task.target if isinstance(task, SegmentationTask) else None
+        finding = task.class_names[-1] if len(task.class_names) == 2 else "class"
+        results = DicomResults(finding, target, algorithm, version("pulmo")) if asked.dicom else None
+        return cls(members, cut_off, columns, masks, asked.dicom, results, has_boxes)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Folders that are written to, which are no input."""
+        return [folder.resolve() for folder in (self.masks, self.dicom) if folder is not None]
+
+    def write(self, table: Table, answers: Sequence[tuple[Prepared, Answer | None]], counts: _Counts) -> None:
+        """Write each image's files, then all rows."""
+        rows = [self._row(prepared, answer) for prepared, answer in answers]
+        table.add(rows)
+        counts.images += len(rows)
+        counts.errors += sum(bool(row["error"]) for row in rows)
+
+    def _row(self, prepared: Prepared, answer: Answer | None) -> dict[str, Any]:
+        row: dict[str, Any] = {"path": shown(prepared.image.path), "error": prepared.error} | prepared.ids
+        if answer is None:
+            return row
+        task, cut_off = self.members[0].task, self.cut_off.value
+        row |= {"score": answer.score, "threshold": cut_off}
+        row |= dict(zip(("height", "width"), prepared.shape, strict=True))
+        row |= {f"score@{member.run.name}": score for member, score in zip(self.members, answer.members, strict=True)}
+        row |= {f"score_{name}": score for name, score in zip(task.class_names, answer.classes, strict=False)}
+        mask, boxes = None, answer.boxes
+        positive = cut_off is not None and answer.score >= cut_off
+        if isinstance(task, SegmentationTask) and cut_off is not None:
+            mask, found = mask_and_boxes(answer, prepared, cut_off, task.smallest_area)
+            if task.target == "lungs":
+                mask = largest_components(mask, 2, fill=True)
+            boxes = found if self.has_boxes else None
+            row["area"] = float(mask.mean())
+        if boxes is not None:
+            if mask is None:
+                boxes = boxes[boxes[:, 4].astype(np.float64) >= (cut_off or 0)]
+            row["boxes"] = boxes_text(boxes.tolist())
+        best = int(np.argmax(answer.classes)) if answer.classes else int(positive)
+        row["decision"] = task.class_names[best]
+        self._files(row, prepared, answer, mask, boxes)
+        return row
+
+    def _files(
+        self,
+        row: dict[str, Any],
+        prepared: Prepared,
+        answer: Answer,
+        mask: npt.NDArray[np.uint8] | None,
+        boxes: npt.NDArray[np.float32] | None,
+    ) -> None:
+        if self.masks is None and self.results is None:
+            return
+        name = self.name_of(prepared.image)
+        if self.masks is not None and mask is not None:
+            path = self.masks / f"{name}.png"
+            _write_png(path, mask)
+            row["mask"] = shown(str(path))
+        if self.results is not None and self.dicom is not None:
+            path = self.dicom / f"{name}.dcm"
+            try:
+                self.results.write(
+                    prepared.image.path,
+                    path,
+                    score=answer.score,
+                    cut_off=self.cut_off.value,
+                    decision=row["decision"],
+                    mask=mask,
+                    boxes=[] if boxes is None else boxes.tolist(),
+                )
+                row["dicom"] = shown(str(path))
+            except DataError as error:
+                if isinstance(error.__cause__, OSError):  # the disk, not the image
+                    raise
+                row["error"] = str(error)
+
+    def name_of(self, image: Found) -> str:
+        """The image's name among what is written; behind a name that another image has, a digest of the path."""
+        if self.masks is None and self.results is None:
+            return image.name
+        name = os.path.normpath(image.name).replace(f"..{os.sep}", "")
+        if hash(name) in self._names:
+            name += "_" + hashlib.sha256(shown(image.path).encode()).hexdigest()[:8]
+        self._names.add(hash(name))
+        return name
+
+
+def _write_png(path: Path, mask: npt.NDArray[np.uint8]) -> None:
+    encoded = cv2.imencode(".png", mask * np.uint8(255))[1].tobytes()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with whole(path) as part:
+        part.write_bytes(encoded)

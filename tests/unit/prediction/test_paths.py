@@ -1,0 +1,101 @@
+"""Which files a command line means, and in which order."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from pulmo.errors import DataError
+from pulmo.prediction.paths import images_in
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("b.png", "a.dcm", "notes.txt", "sub dir/ü 1.JPG", "sub dir/deep/c.tiff", ".hidden.png", ".git/d.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"x")
+    (tmp_path / "in" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "in" / "1.2.840.7").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "in" / "x.dcm").mkdir()
+    (tmp_path / "in" / "x.dcm" / "inside.bmp").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*given: str, listed: str | None = None) -> list[str]:
+    return [image.path for image in images_in(given, listed)]
+
+
+def test_folder__gives_images_by_suffix_or_dicom_mark_in_order_with_all_below(tree: Path) -> None:
+    expected = ["1.2.840.7", "IM0001", "a.dcm", "b.png", "sub dir/deep/c.tiff", "sub dir/ü 1.JPG", "x.dcm/inside.bmp"]
+    assert names("in") == [f"in/{name}" for name in expected]
+
+
+def test_name__is_the_way_below_the_given_folder_without_an_image_suffix(tree: Path) -> None:
+    assert [image.name for image in images_in(["in"])][:2] == ["1.2.840.7", "IM0001"]
+    assert [image.name for image in images_in(["in/sub dir", "in/b.png"])] == ["deep/c", "ü 1", "b"]
+    assert [image.name for image in images_in(["in/**/*.tiff"])] == ["sub dir/deep/c"]
+
+
+def test_pattern__gives_its_matches_in_order_and_says_so_without_any(tree: Path) -> None:
+    assert names("in/**/*.[pJ]*") == ["in/b.png", "in/sub dir/ü 1.JPG"]
+    assert names("in/*.txt") == ["in/notes.txt"], "written out, it is read whatever it is"
+    (empty,) = images_in(["in/*.nope"])
+    assert empty.error == "no file matches this pattern"
+
+
+def test_pattern__a_file_of_that_very_name_comes_first(tree: Path) -> None:
+    Path("in/scan[1].png").write_bytes(b"x")
+    Path("in/scan1.png").write_bytes(b"x")
+    assert names("in/scan[1].png") == ["in/scan[1].png"]
+
+
+def test_paths__each_image_comes_once_however_often_it_is_meant(tree: Path) -> None:
+    assert names("in/b.png", "in/", "./in/b.png", "in/*.dcm").count("in/b.png") == 1
+    assert len(names("in/b.png", "in", "in/a.dcm")) == 7
+
+
+def test_folder__what_is_written_is_no_input(tree: Path) -> None:
+    assert len([*images_in(["in"], left_out=[(tree / "in" / "sub dir").resolve()])]) == 5
+
+
+def test_folder__a_link_into_itself_is_walked_once_and_a_broken_one_is_given(tree: Path) -> None:
+    Path("in/loop").symlink_to(tree / "in", target_is_directory=True)
+    Path("in/gone.png").symlink_to("nowhere.png")
+    assert len(names("in")) == 8
+    assert "in/gone.png" in names("in")
+
+
+def test_folder__one_that_cannot_be_entered_is_a_row_of_its_own(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def denied(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    found = {image.path: image.error for image in images_in(["in"])}
+    assert found["in/sub dir/deep"] == "Permission denied"
+    assert found["in/sub dir/ü 1.JPG"] == ""
+    assert len(found) == 7
+
+
+def test_list__a_path_a_line_from_a_file_or_the_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("list.txt").write_bytes("\ufeffin/a.dcm\r\n\r\nin/sub dir/ü 1.JPG\n".encode())
+    assert names(listed="list.txt") == ["in/a.dcm", "in/sub dir/ü 1.JPG"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("in/b.png\nabsent.png\n"))
+    assert names("in/a.dcm", "-") == ["in/a.dcm", "in/b.png", "absent.png"]
+    with pytest.raises(DataError, match=r"--list none\.txt: No such file"):
+        names(listed="none.txt")
+
+
+def test_folder__is_walked_as_it_is_asked_for(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (entered.append(str(path)), scandir(path))[1])
+    found = images_in(["in"])
+    for _ in range(4):
+        next(found)
+    assert entered == ["in"], "what lies below is not looked at before its turn"

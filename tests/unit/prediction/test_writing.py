@@ -1,0 +1,71 @@
+"""From answers to rows: of several classes, of names that meet."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pulmo.prediction.answers import Answer
+from pulmo.prediction.decoding import Prepared
+from pulmo.prediction.job import Asked, Outcome
+from pulmo.prediction.members import CutOff, Member, cut_off_of
+from pulmo.prediction.paths import Found
+from pulmo.prediction.table import Table
+from pulmo.prediction.writing import Writing
+from pulmo.tasks.classification import ClassificationTask
+from pulmo.tasks.segmentation import SegmentationTask
+from pulmo.transforms.geometry import Geometry
+
+
+def member(task: type, name: str = "net/1", **facts: Any) -> Member:
+    """A run whose network is never asked."""
+    made = task.__new__(task)
+    made.__dict__ |= facts
+    return cast(Member, SimpleNamespace(task=made, run=SimpleNamespace(name=name), digest="abc"))
+
+
+THREE = {"class_names": ("Normal", "Bacterial", "Viral"), "is_binary": False}
+
+
+def test_rows__of_several_classes_have_each_ones_score_and_no_threshold(tmp_path: Path) -> None:
+    members = [member(ClassificationTask, **THREE), member(ClassificationTask, "net/2", **THREE)]
+    cut_off = cut_off_of(members, None)
+    writing = Writing.of(members, cut_off, Asked(runs=(), paths=(), out=tmp_path / "s.csv"))
+    table = Table.begun(tmp_path / "s.csv", writing.columns, resume=False)
+    prepared = Prepared(Found("x.png", "x"), shape=(4, 6))
+    outcome = Outcome(cut_off)
+    writing.write(table, [(prepared, Answer(0.5, (0.4, 0.6), (0.2, 0.3, 0.5)))], outcome)
+    (row,) = pd.read_csv(tmp_path / "s.csv").to_dict("records")
+    assert (row["decision"], row["score"], outcome.images, outcome.errors) == ("Viral", 0.5, 1, 0)
+    assert pd.isna(row["threshold"])
+    assert [row[f"score_{name}"] for name in THREE["class_names"]] == [0.2, 0.3, 0.5]
+    assert [row["score@net/1"], row["score@net/2"]] == [0.4, 0.6]
+
+
+def test_masks__of_images_with_one_name_lie_beside_each_other(tmp_path: Path) -> None:
+    members = [member(SegmentationTask, class_names=("no lungs", "lungs"), target="lungs", smallest_area=0.0)]
+    asked = Asked(runs=(), paths=(), out=tmp_path / "s.csv")
+    writing = Writing.of(members, CutOff(0.5, "given"), asked)
+    table = Table.begun(asked.out, writing.columns, resume=False)
+    half = np.repeat([[1.0, 0.0]], 4, 0).repeat(2, 1).astype(np.float32)
+    geometry = Geometry.fit((0, 0, 8, 6), 4, keep_aspect=False)
+    found = [Found("a/x.png", "x"), Found("b/x.dcm", "x"), Found("../y.png", "../y")]
+    pairs = [
+        (Prepared(image, geometries=(geometry,), shape=(6, 8)), Answer(1.0, (1.0,), maps=[half])) for image in found
+    ]
+    writing.write(table, pairs, Outcome(writing.cut_off))
+    rows = pd.read_csv(asked.out)
+    assert rows["area"].tolist() == [0.5] * 3
+    assert rows["mask"].nunique() == 3
+    inside = tmp_path / "s_masks"
+    assert all(Path(path).is_file() and Path(path).resolve().parent == inside for path in rows["mask"])
+    assert writing.folders == [inside]
+
+
+@pytest.mark.parametrize("given", [0.3, None])
+def test_cut_off__of_one_run_is_its_own_unless_given(given: float | None) -> None:
+    facts = {"class_names": ("Normal", "Pneumonia"), "is_binary": True, "threshold": 0.7}
+    assert cut_off_of([member(ClassificationTask, **facts)], given).value == (0.7 if given is None else given)

@@ -12,7 +12,7 @@ from pulmo.data.dataset import filled
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
-from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
+from pulmo.explanation.localisation import ALL, FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
 from pulmo.explanation.writing import Folder, file_names, localisation_text, print_table, write_pictures
 from pulmo.finished import FinishedRun
@@ -119,7 +119,7 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
     text = localisation_text(found)
     folder.csv("localisation.csv", as_table(found))
     print_table(text, f"where the heat lies: {facts['images']}")
-    cold = int(found.loc[found["group"] == "all images", "without_heat"].max())
+    cold = int(found.loc[found["group"] == ALL, "without_heat"].max())
     rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     figure = folder.figure("localisation", heat_beside_chance(rows))
     without = f" {cold} images have no heat, since nothing in them speaks for the class, and count in neither."

@@ -60,7 +60,7 @@ def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
 
 
 def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resamples: int = 10_000) -> pd.DataFrame:
-    """One row a region and group, none that is all over again: number of images, and each figure as an `Interval` by patient.
+    """One row a region and group, none that is all over again: images, and each figure as an `Interval` by patient.
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
     `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images

@@ -59,7 +59,8 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
     table, rows = _located(task, images, heat)
     folder.csv("images.csv", table)
     places = chosen(table, asked.choice, asked.count, asked.image_ids)
-    explained = "the class that was called" if asked.predicted else f"what speaks for {task.class_names[-1]}"
+    of_called = asked.predicted or not heat.binary
+    explained = "what speaks for the class that was called" if of_called else f"what speaks for {task.class_names[-1]}"
     facts = {
         "run": run.name,
         "images": f"{images.name}: {len(table)}",
@@ -130,7 +131,8 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
                 Grid(text, CAPTION),
                 Picture.of(figure, "Dots: heat map. Strokes: what chance would give."),
                 Text(
-                    "Heat spread evenly has the area's share inside; heat / area says how many times more it is. The "
+                    "Heat is counted from the least of the image. Spread evenly it has the area's share inside; heat / "
+                    "area says how many times that share it has. The "
                     f"pointing game (Zhang et al. 2018) counts a maximum inside, or within {TOLERANCE:.0%} of the "
                     "image's side; by chance is the area of that." + (without if cold else "")
                 ),

@@ -26,8 +26,6 @@ from pulmo.types import Split
 
 log = logging.getLogger(__name__)
 
-CACHE = "~/.cache/pulmo"
-
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -132,7 +130,8 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
             )
         lungs = str(preprocess.mask_run)
     if lungs is not None:
-        table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), CACHE)
+        cache_dir = os.environ.get("PULMO_CACHE", "~/.cache/pulmo")  # as conf/data has it
+        table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), cache_dir)
     return Images("files", table, preprocess)
 
 

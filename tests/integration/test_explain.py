@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pulmo import run
@@ -111,6 +112,25 @@ def test_explain__of_files_takes_lungs_from_a_folder(finished: Path, phantoms: P
     told = explain(finished, *films, "--lungs", phantoms / "kermany_masks", "--out", tmp_path / "out")
     assert "where the heat lies: files: 2" in told
     assert pd.read_csv(tmp_path / "out" / "images.csv")["heat_lungs"].notna().all()
+
+
+def test_explain__of_files_takes_lungs_that_a_run_draws(
+    finished: Path, lungs: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULMO_CACHE", str(tmp_path / "cache"))
+    film = sorted((phantoms / "rsna" / "stage_2_train_images").glob("*.dcm"))[0]
+    explain(finished, film, "--lungs", lungs, "--out", tmp_path / "out")
+    assert len(list((tmp_path / "cache" / "lung_masks").rglob("*.png"))) == 1
+    assert "heat_lungs" in pd.read_csv(tmp_path / "out" / "images.csv")
+
+
+def test_explain__of_files_asks_a_run_on_lungs_for_masks(finished: Path, phantoms: Path) -> None:
+    best = finished / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    content["pulmo"]["origin"]["preprocess"]["use"] = "lungs"
+    torch.save(content, best)
+    told = explain(finished, phantoms / "rsna" / "stage_2_train_images", status=1)
+    assert "give --lungs=FOLDER" in told
 
 
 def test_probe__prints_its_table_and_a_verdict(finished: Path) -> None:

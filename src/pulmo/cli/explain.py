@@ -41,10 +41,11 @@ def explain(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; else RUN/explanations/….")] = None,
 ) -> None:
-    """Show where RUN's network looks: heat maps of images, given as PATHS, or chosen from a split of its data.
+    """Show where RUN's network looks, on images chosen from a split of its data, or on PATHS.
 
-    Over all images of the split it measures how much of the heat lies inside the lungs and the true boxes, where the
-    data has them. Further arguments are files and folders, or overrides such as data.root=FOLDER.
+    Heat maps, and how much of the heat of all images lies inside the lungs and the true boxes.
+
+    Further arguments are files and folders, or overrides such as data.root=FOLDER.
     """
     from pulmo.errors import ConfigError
     from pulmo.explanation.asked import Asked

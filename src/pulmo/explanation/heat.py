@@ -12,7 +12,7 @@ from pulmo.data.dataset import filled
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
-from pulmo.explanation.localisation import FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
+from pulmo.explanation.localisation import ALL, FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
 from pulmo.explanation.writing import Folder, file_names, localisation_text, print_table, write_pictures
 from pulmo.finished import FinishedRun
@@ -59,7 +59,8 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
     table, rows = _located(task, images, heat)
     folder.csv("images.csv", table)
     places = chosen(table, asked.choice, asked.count, asked.image_ids)
-    explained = "the class that was called" if asked.predicted else f"what speaks for {task.class_names[-1]}"
+    of_called = asked.predicted or not heat.binary
+    explained = "what speaks for the class that was called" if of_called else f"what speaks for {task.class_names[-1]}"
     facts = {
         "run": run.name,
         "images": f"{images.name}: {len(table)}",
@@ -119,7 +120,7 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
     text = localisation_text(found)
     folder.csv("localisation.csv", as_table(found))
     print_table(text, f"where the heat lies: {facts['images']}")
-    cold = int(found.loc[found["group"] == "all images", "without_heat"].max())
+    cold = int(found.loc[found["group"] == ALL, "without_heat"].max())
     rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     figure = folder.figure("localisation", heat_beside_chance(rows))
     without = f" {cold} images have no heat, since nothing in them speaks for the class, and count in neither."
@@ -130,7 +131,8 @@ def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], re
                 Grid(text, CAPTION),
                 Picture.of(figure, "Dots: heat map. Strokes: what chance would give."),
                 Text(
-                    "Heat spread evenly has the area's share inside; heat / area says how many times more it is. The "
+                    "Heat is counted from the least of the image. Spread evenly it has the area's share inside; heat / "
+                    "area says how many times that share it has. The "
                     f"pointing game (Zhang et al. 2018) counts a maximum inside, or within {TOLERANCE:.0%} of the "
                     "image's side; by chance is the area of that." + (without if cold else "")
                 ),

@@ -17,15 +17,14 @@ from pulmo.data.datamodule import ChestDataModule
 from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes
 from pulmo.data.preparing import Prepared, Recipe
 from pulmo.earlier_runs import automatic_masks
-from pulmo.errors import ConfigError, DataError, UnreadableImageError
+from pulmo.environment import COMPOSED
+from pulmo.errors import ConfigError, DataError, RunError, UnreadableImageError
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
 from pulmo.transforms.preprocess import Preprocess
 from pulmo.types import Split
 
 log = logging.getLogger(__name__)
-
-CACHE = "~/.cache/pulmo"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +82,14 @@ def of_split(run: FinishedRun, split: Split, overrides: Sequence[str], folder: P
     split's files are read. Raises `ConfigError` where the data has other classes than the run.
     """
     other = any(override.startswith("data=") for override in overrides)
+    if not other and not run.has(COMPOSED):
+        raise RunError(
+            f"{run.folder} has no {COMPOSED}, it was begun by an earlier pulmo: name its data, such as data=kermany "
+            f"data.root=FOLDER data.split={run.folder / 'split.csv'}"
+        )
     config = composed(overrides) if other else run.recorded(folder, overrides)
     if other:
-        config.preprocess = run.origin["preprocess"]
+        config.preprocess = {**run.origin["preprocess"], "missing": config.preprocess.missing}
     config.data.cache, config.data.on_error = "off", "raise"
     datamodule = _datamodule(run, config)
     if len(datamodule.class_names) != len(run.class_names) and "label" in datamodule.needs:
@@ -126,7 +130,8 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
             )
         lungs = str(preprocess.mask_run)
     if lungs is not None:
-        table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), CACHE)
+        cache_dir = os.environ.get("PULMO_CACHE", "~/.cache/pulmo")  # as conf/data has it
+        table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), cache_dir)
     return Images("files", table, preprocess)
 
 

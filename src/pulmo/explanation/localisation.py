@@ -14,6 +14,7 @@ TOLERANCE = 0.03
 """Share of the image's side that a maximum may lie outside of its region: Zhang et al. 2018 (10.1007/s11263-017-1059-x)
 allow 15 pixels in photographs of some 500."""
 
+ALL = "all images"
 FIGURES = ("heat", "area", "points", "chance")
 
 Mask = npt.NDArray[np.bool_]
@@ -47,7 +48,7 @@ def picture_of(geometry: Geometry) -> Mask:
 def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
     """Which images are true and false positives and negatives of two classes, behind all of them; none is empty."""
     label, prediction = table["label"].to_numpy() > 0, table["prediction"].to_numpy() > 0
-    groups = {"all images": np.ones(len(table), bool)}
+    groups = {ALL: np.ones(len(table), bool)}
     if (table["label"] >= 0).all():
         groups |= {
             "true positives": label & prediction,
@@ -59,7 +60,7 @@ def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
 
 
 def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resamples: int = 10_000) -> pd.DataFrame:
-    """One row a region and group: number of images, and each figure as an `Interval` by patient.
+    """One row a region and group, none that is all over again: images, and each figure as an `Interval` by patient.
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
     `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images
@@ -67,9 +68,10 @@ def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resam
     """
     rows = []
     for region, columns in regions.items():
+        known = int(table[columns["area"]].notna().sum())
         for group, member in groups_of(table).items():
             part = table[member & table[columns["area"]].notna().to_numpy()]
-            if part.empty:
+            if part.empty or (len(part) == known and group != ALL):
                 continue
             means = _Means({figure: part[columns[figure]].to_numpy(float) for figure in FIGURES})
             found = intervals(means, part["patient_id"].to_numpy(), resamples=resamples)

@@ -29,6 +29,8 @@ from pulmo.tasks.classification import ClassificationTask
 
 Pixels = npt.NDArray[np.uint8]
 EXAMPLES = 2  # of each of the two classes
+CHANCE = 0.6
+"""AUROC up to which an interval around 0.5 counts as chance: beyond, too few images were looked at."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Row:
         """Whether the network ranks images better than chance whose lungs were taken away."""
         return self.occlusion.blind and self.auroc.low > 0.5
 
+    @property
+    def clears(self) -> bool:
+        """Whether it does not, within an interval that is narrow enough to say so; of rows with lungs always."""
+        return not self.occlusion.blind or (self.auroc.low <= 0.5 and self.auroc.high <= CHANCE)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -73,6 +80,11 @@ class Probe:
     def told_on(self) -> bool:
         """Whether any row tells on the network."""
         return any(row.tells for row in self.rows)
+
+    @property
+    def cleared(self) -> bool:
+        """Whether all rows clear it."""
+        return all(row.clears for row in self.rows)
 
 
 def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
@@ -217,11 +229,17 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
     if said and images.preprocess.needs_mask and images.preprocess.use in ("lungs", "thorax"):
         said.append(f"the run is shown images times their {images.preprocess.use} mask, so it always sees an outline")
     if not said:
-        blind = [f"{row.occlusion.name} {row.auroc}" for row in rows if row.occlusion.blind]
-        said.append(
-            f"no sign of a shortcut: without lungs the interval of the AUROC reaches 0.5 ({', '.join(blind)}); "
-            "what only shows together with the lungs is not ruled out"
-        )
+        blind = ", ".join(f"{row.occlusion.name} {row.auroc}" for row in rows if row.occlusion.blind)
+        if all(row.clears for row in rows):
+            said.append(
+                f"no sign of a shortcut: without lungs the AUROC is that of chance ({blind}); what shows only together "
+                "with the lungs is not ruled out"
+            )
+        else:
+            said.append(
+                f"too few images to tell: without lungs the interval of the AUROC reaches 0.5, but also above {CHANCE} "
+                f"({blind})"
+            )
     said += [
         f"{row.occlusion.name}: AUROC {row.auroc}, below 0.5, so what is left is read the other way round"
         for row in rows
@@ -261,4 +279,4 @@ def as_plain(probed: Probe) -> dict[str, Any]:
         }
         for row in probed.rows
     }
-    return {"told_on": probed.told_on, "verdict": list(probed.verdict), "rows": rows}
+    return {"told_on": probed.told_on, "cleared": probed.cleared, "verdict": list(probed.verdict), "rows": rows}

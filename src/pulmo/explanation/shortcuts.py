@@ -42,7 +42,7 @@ def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> lis
     curve = folder.figure("probe", occluded_aurocs(names, [row.auroc for row in rows], blind))
     labels = [run.class_names[label] for label in probed.labels_shown]
     shown = folder.figure("probe_examples", occlusion_examples(probed.examples, labels))
-    kind = "warning" if probed.told_on else "good"
+    kind = "warning" if probed.told_on else "good" if probed.cleared else "plain"
     verdict = [Text(f"{line[0].upper()}{line[1:]}.", kind) for line in probed.verdict]  # type: ignore[arg-type]
     what = " ".join(f"{row.occlusion.name.capitalize()}: {row.occlusion.shows}." for row in rows)
     caption = f"AUROC of {of_class} against the rest; 95 % intervals by patient, percentile bootstrap"

@@ -80,10 +80,11 @@ def reset_head(net: nn.Module) -> None:
 
 def unclip_logits(net: nn.Module) -> None:
     """Take off a ReLU behind the head (SqueezeNet's): one sigmoid could then never say less than a half."""
-    path, _, position = head_layers(net)[-1].rpartition(".")
+    path, _, last = head_layers(net)[-1].rpartition(".")
     classifier = net.get_submodule(path)
     if isinstance(classifier, nn.Sequential):
-        for index in range(int(position) + 1, len(classifier)):
+        names = [name for name, _ in classifier.named_children()]  # of a vision transformer they are no numbers
+        for index in range(names.index(last) + 1, len(names)):
             if isinstance(classifier[index], nn.ReLU):
                 classifier[index] = nn.Identity()
 

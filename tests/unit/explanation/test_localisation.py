@@ -90,6 +90,11 @@ def test_summary__is_means_with_intervals_by_patient() -> None:
     assert found.loc["true positives", "heat"].value == pytest.approx(positives["heat"].mean())
 
 
+def test_summary__tells_nothing_twice() -> None:
+    positives = table()[lambda values: (values["label"] == 1) & (values["prediction"] == 1)]
+    assert list(summary(positives, COLUMNS, resamples=50)["group"]) == ["all images"]
+
+
 def test_groups__of_unlabelled_images_are_all_of_them() -> None:
     assert list(groups_of(pd.DataFrame({"label": [-1, -1], "prediction": [0, 1]}))) == ["all images"]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 from pulmo.errors import ConfigError
+from pulmo.explanation.localisation import located
 from pulmo.heatmaps import METHODS, HeatMaps, feature_maps
 from pulmo.losses import ClassificationLoss
 from pulmo.models.custom_cnn import CustomCNN
@@ -135,6 +136,12 @@ def test_heat__of_a_network_that_sees_one_corner_is_there(method: str) -> None:
     heat = HeatMaps(classifier(Corner), method)(x)
     assert (heat[:, 8:].max(), heat[:, :, 8:].max()) == (0, 0)
     assert heat.max() == pytest.approx(1, abs=1e-5)
+    corner, everywhere = np.zeros((SIZE, SIZE), bool), np.ones((SIZE, SIZE), bool)
+    corner[:8, :8] = True
+    for one in heat:
+        figures = located(one, corner, everywhere)
+        assert (figures["heat"], figures["points"]) == (1, 1)
+        assert located(one, ~corner, everywhere)["heat"] == 0
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in SLOW])

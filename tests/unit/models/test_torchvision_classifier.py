@@ -17,7 +17,13 @@ def parameters(net: nn.Module) -> int:
 
 @pytest.mark.parametrize(
     ("name", "published"),
-    [("resnet18", 11_689_512), ("resnet50", 25_557_032), ("vgg16", 138_357_544), ("mobilenet_v2", 3_504_872)],
+    [
+        ("resnet18", 11_689_512),
+        ("resnet50", 25_557_032),
+        ("vgg16", 138_357_544),
+        ("mobilenet_v2", 3_504_872),
+        ("vit_b_16", 86_567_656),  # its head has a name, no number
+    ],
 )
 def test_torchvision__parameters_are_as_published(name: str, published: int) -> None:
     # https://docs.pytorch.org/vision/stable/models.html, "num_params"

@@ -8,7 +8,8 @@ import pandas as pd
 
 from pulmo.data.loaders import cores
 from pulmo.errors import UnreadableImageError
-from pulmo.inspection.hashing import Thumbs, pairs
+from pulmo.inspection.aligning import alike_closely
+from pulmo.inspection.hashing import DETAIL_PIXELS, SIDE, Pair, Thumbs, pairs
 from pulmo.inspection.looking import Look, whole_pixels
 
 KINDS = ("identical", "near", "mirrored", "inverted")
@@ -31,7 +32,7 @@ def duplicates(table: pd.DataFrame, looks: Sequence[Look], thumbs: Thumbs) -> pd
     kind = np.where(pd.Series(root).duplicated(keep=False), 0, -1)
     correlation = np.ones(len(table))
     rows = first.index.to_numpy()
-    found = list(pairs(thumbs[rows]))
+    found = _close(list(pairs(thumbs[rows])), table["path"].iloc[rows].tolist())
     for pair in found:
         for row in (rows[pair.one], rows[pair.other]):
             kind[row] = max(kind[row], KINDS.index(pair.kind))
@@ -61,6 +62,21 @@ def _confirmed(paths: Sequence[str], looks: Sequence[Look]) -> list[str]:
         for row, digest in zip(unsure, pool.map(whole, unsure), strict=True):
             digests[row] = digest
     return digests
+
+
+def _close(found: Sequence[Pair], paths: Sequence[str]) -> list[Pair]:
+    """Without pairs that had to be laid over each other and are not alike when their files are looked at closely."""
+
+    def kept(pair: Pair) -> bool:
+        if pair.warp is None:
+            return True
+        try:
+            return alike_closely(paths[pair.one], paths[pair.other], pair.warp, SIDE, pair.kind, DETAIL_PIXELS)
+        except UnreadableImageError:
+            return False
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return [pair for pair, keep in zip(found, pool.map(kept, found), strict=True) if keep]
 
 
 def _joined(root: np.ndarray, links: Iterable[tuple[int, int]]) -> np.ndarray:

@@ -5,6 +5,8 @@ from pulmo.inspection import tables
 from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import by_kind
 
+FEWEST = 100  # images from which a shortcut can be told
+SHORTCUT = 0.05  # of the images, whose class is told beside those of the most frequent class
 DRIFT = 1.25  # by which a rate may differ from the natural one without a word
 
 
@@ -35,7 +37,7 @@ def verdict(found: Contents) -> str:
 
 def concerns(found: Contents) -> list[str]:
     """What is no leak, and still wrong, unknown or misleading; one line each."""
-    return [*found.notes, *_of_lists(found), *_of_files(found)]
+    return [*found.notes, *_of_lists(found), *_of_files(found), *_shortcuts(found)]
 
 
 def remark(found: Contents) -> str:
@@ -86,26 +88,26 @@ def _of_files(found: Contents) -> list[str]:
             said.append(f"{_many(int(rows['labels'].sum()), 'film')} with images in two classes: one of them is wrong")
         if rows["across_patients"].sum():
             said.append(f"{_many(int(rows['across_patients'].sum()), 'film')} filed under two patients or more")
-    said += _formats_by_class(found)
     return said
 
 
-def _formats_by_class(found: Contents) -> list[str]:
-    """Kinds of file that tell the class: a network learns such a shortcut before it learns to read films."""
-    read = found.table[(found.table["width"] > 0) & (found.table["error"] == "")]
-    if len(read) < 100:
-        return []
+def _shortcuts(found: Contents) -> list[str]:
+    """What tells the class beside the film: a network learns it before it learns to read."""
+    table = found.table
+    read = table[(table["width"] > 0) & (table["error"] == "")]
     said = []
-    for name, values in (
-        ("format", read["format"] + " " + read["bits"].astype(str) + " bit " + read["kind"]),
-        ("size", read["width"].astype(str) + " × " + read["height"].astype(str)),
+    for name, part, values in (
+        ("the file's format", read, read["format"] + " " + read["bits"].astype(str) + " bit " + read["kind"]),
+        ("the file's size", read, read["width"].astype(str) + " × " + read["height"].astype(str)),
+        ("the view", table, table["view"]),
     ):
-        right = int(read.groupby(values)["label"].agg(lambda labels: labels.value_counts().iloc[0]).sum())
-        plain = int(read["label"].value_counts().iloc[0])
-        few = values.nunique() <= len(read) / 20  # each value is seen often enough to be a rule
-        if few and right - plain > 0.05 * len(read):
-            told = f"{right / len(read):.1%} rather than {plain / len(read):.1%}".replace("%", " %")
-            said.append(f"the file's {name} alone tells the class of {told} of the images: a shortcut to be learnt")
+        if len(part) < FEWEST or values.nunique() > len(part) / 20:  # a rule takes several images of each value
+            continue
+        right = int(part.groupby(values)["label"].agg(lambda labels: labels.value_counts().iloc[0]).sum())
+        plain = int(part["label"].value_counts().iloc[0])
+        if right - plain > SHORTCUT * len(part):
+            told = f"{right / len(part):.1%} rather than {plain / len(part):.1%}".replace("%", " %")
+            said.append(f"{name} alone tells the class of {told} of the images: a shortcut to be learnt")
     return said
 
 

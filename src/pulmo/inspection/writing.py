@@ -22,8 +22,8 @@ Tables = dict[str, list[tuple[str, pd.DataFrame]]]
 FILMS = "Films that stand there more than once"
 EXPLAINED = (
     "Identical: the same grey values in each pixel. Near: another compression, size, exposure or contrast of the same "
-    "film; mirrored and inverted likewise. Copies that are cropped or shifted by more than 1 %, or turned by more than "
-    "1°, are not found."
+    "film; mirrored and inverted likewise. Copies that are cropped or shifted by more than 2 %, or turned by more than "
+    "2°, are not found."
 )
 
 

@@ -48,7 +48,7 @@ def class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]
     axes.set_xlim(0, max(1, most) * 1.13)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    legend_below(axes, columns=min(3, len(class_names)))
+    legend_below(axes, columns=_columns(class_names, 3))
     return figure
 
 
@@ -78,8 +78,8 @@ def age_histogram(years: ArrayLike, labels: ArrayLike, class_names: Sequence[str
             label=f"{name} ({chosen.size:,}, median {np.median(chosen):.0f})",
         )
     axes.set(xlim=(0, edges[-1]), ylim=(0, None))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    legend_below(axes, columns=2)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    legend_below(axes, columns=_columns(class_names, 2))
     return figure
 
 
@@ -134,7 +134,7 @@ def image_sizes(widths: ArrayLike, heights: ArrayLike) -> Figure:
     figure = new_figure(3.7, 3.5)
     axes = figure.add_subplot(xlabel="Width in pixels", ylabel="Height in pixels", aspect="equal")
     largest = max(1, int(pairs.max())) * 1.08 if len(pairs) else 1
-    area = 10 + 240 * counts / max(1, counts.max()) if len(pairs) > 1 else np.array([60])
+    area = 12 + 240 * counts / max(1, counts.sum())
     axes.plot([0, largest], [0, largest], color=GREY, linewidth=0.8, linestyle=":")
     axes.scatter(pairs[:, 0], pairs[:, 1], s=area, color=(BLUE, 0.3), edgecolor=(BLUE, 0.9), linewidth=0.7)
     axes.set(xlim=(0, largest), ylim=(0, largest))
@@ -190,6 +190,11 @@ def mean_films(films: Sequence[Film], difference: NDArray[np.float64] | None = N
         axes[-1].set_xlabel(f"{films[1].name} −\n{films[0].name}", fontsize=8)
         figure.colorbar(shown, ax=axes[-1], shrink=0.8).set_label("Grey levels")
     return figure
+
+
+def _columns(class_names: Sequence[str], most: int) -> int:
+    """Of a legend that is no wider than its axes: up to `most`, fewer where names are long."""
+    return max(1, min(most, len(class_names), 72 // (14 + max(map(len, class_names)))))
 
 
 def _show(axes: Axes, film: Film) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pulmo import run
@@ -130,6 +131,21 @@ def test_another_data_set__its_official_test_alone(own: Path, phantoms: Path) ->
     assert table["image_id"].str.startswith("test/").all()
 
 
+def test_validation__is_measured_when_asked_for_and_told(own: Path) -> None:
+    status, output = evaluate(own, "--split", "val")
+    assert status == 0
+    assert "its cut-offs were fitted on them" in output
+    table = pd.read_csv(own / "evaluations" / "rsna_val" / "predictions.csv")
+    assert len(table) == figures_of(own)["val/images"]
+
+
+def test_cut_off__comes_from_the_checkpoint_where_the_figures_lack(own: Path) -> None:
+    threshold = figures_of(own)["threshold"]
+    (own / "metrics.json").write_text("{}")
+    assert evaluate(own)[0] == 0
+    assert facts_of(own / "evaluations" / "rsna_test")["threshold"] == pytest.approx(threshold)
+
+
 @pytest.mark.parametrize("asked", ["0.25", "youden", "sensitivity"])
 def test_threshold__decides_anew_without_the_network(own: Path, asked: str) -> None:
     shutil.rmtree(own / "checkpoints")
@@ -206,6 +222,16 @@ def test_part_that_breaks_off__is_told(own: Path, phantoms: Path, name: str) -> 
     status, output = evaluate(own, "data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram")
     assert status == 1
     assert name in output
+
+
+def test_checkpoint_of_another_version__is_told(own: Path) -> None:
+    path = own / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["pulmo"]["origin"]["task"]["threshold"] = {"_target_": "pulmo.thresholds.Gone"}
+    torch.save(content, path)
+    status, output = evaluate(own, "--again")
+    assert status == 1
+    assert "cannot be rebuilt by this version of pulmo: Error locating target 'pulmo.thresholds.Gone'" in output
 
 
 def test_spoilt_predictions__are_told(own: Path) -> None:

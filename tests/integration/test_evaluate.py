@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from pulmo import run
@@ -93,6 +94,20 @@ def test_own_test_split__is_found_where_the_data_has_moved(own: Path, phantoms: 
     predictions = pd.read_csv(own / "evaluations" / "rsna_test" / "predictions.csv")
     assert sorted(predictions["image_id"]) == sorted(pd.read_csv(own / "predictions_test.csv")["image_id"])
     assert predictions["path"].str.contains("moved here").all()
+
+
+def test_own_test_split__of_another_machine_takes_this_ones_cache(
+    own: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OmegaConf.load(own / "config.yaml")
+    config.data.root, config.data.cache_dir = "/elsewhere/rsna", "/elsewhere/cache"
+    OmegaConf.save(config, own / "config.yaml")
+    monkeypatch.setenv("PULMO_CACHE", str(tmp_path / "cache"))
+    status, output = evaluate(own, "--again")
+    assert status == 1
+    assert "no folder /elsewhere/rsna: give data.root=FOLDER" in output
+    assert evaluate(own, f"data.root={phantoms / 'rsna'}", "strategy=cpu")[0] == 0
+    assert any((tmp_path / "cache").iterdir())
 
 
 def test_all__leaves_out_what_the_run_has_seen(own: Path, phantoms: Path) -> None:

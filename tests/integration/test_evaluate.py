@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from pulmo import run
@@ -94,6 +96,20 @@ def test_own_test_split__is_found_where_the_data_has_moved(own: Path, phantoms: 
     assert predictions["path"].str.contains("moved here").all()
 
 
+def test_own_test_split__of_another_machine_takes_this_ones_cache(
+    own: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OmegaConf.load(own / "config.yaml")
+    config.data.root, config.data.cache_dir = "/elsewhere/rsna", "/elsewhere/cache"
+    OmegaConf.save(config, own / "config.yaml")
+    monkeypatch.setenv("PULMO_CACHE", str(tmp_path / "cache"))
+    status, output = evaluate(own, "--again")
+    assert status == 1
+    assert "no folder /elsewhere/rsna: give data.root=FOLDER" in output
+    assert evaluate(own, f"data.root={phantoms / 'rsna'}", "strategy=cpu")[0] == 0
+    assert any((tmp_path / "cache").iterdir())
+
+
 def test_all__leaves_out_what_the_run_has_seen(own: Path, phantoms: Path) -> None:
     status, output = evaluate(own, "--split", "all", "data=rsna", f"data.root={phantoms / 'rsna'}", "data.cache=ram")
     assert status == 0
@@ -128,6 +144,21 @@ def test_another_data_set__its_official_test_alone(own: Path, phantoms: Path) ->
     table = pd.read_csv(own / "evaluations" / "kermany_test" / "predictions.csv")
     assert 0 < len(table) < 60
     assert table["image_id"].str.startswith("test/").all()
+
+
+def test_validation__is_measured_when_asked_for_and_told(own: Path) -> None:
+    status, output = evaluate(own, "--split", "val")
+    assert status == 0
+    assert "its cut-offs were fitted on them" in output
+    table = pd.read_csv(own / "evaluations" / "rsna_val" / "predictions.csv")
+    assert len(table) == figures_of(own)["val/images"]
+
+
+def test_cut_off__comes_from_the_checkpoint_where_the_figures_lack(own: Path) -> None:
+    threshold = figures_of(own)["threshold"]
+    (own / "metrics.json").write_text("{}")
+    assert evaluate(own)[0] == 0
+    assert facts_of(own / "evaluations" / "rsna_test")["threshold"] == pytest.approx(threshold)
 
 
 @pytest.mark.parametrize("asked", ["0.25", "youden", "sensitivity"])
@@ -206,6 +237,16 @@ def test_part_that_breaks_off__is_told(own: Path, phantoms: Path, name: str) -> 
     status, output = evaluate(own, "data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram")
     assert status == 1
     assert name in output
+
+
+def test_checkpoint_of_another_version__is_told(own: Path) -> None:
+    path = own / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["pulmo"]["origin"]["task"]["threshold"] = {"_target_": "pulmo.thresholds.Gone"}
+    torch.save(content, path)
+    status, output = evaluate(own, "--again")
+    assert status == 1
+    assert "cannot be rebuilt by this version of pulmo: Error locating target 'pulmo.thresholds.Gone'" in output
 
 
 def test_spoilt_predictions__are_told(own: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -129,6 +130,10 @@ def _as_the_run_had_it(
     plain |= {"preprocess": OmegaConf.to_container(prepared.preprocess), "augment": None, "folds": None, "fold": None}
     if not own:
         plain["split"] = "official"
+    if own and "data.cache_dir" not in given and not Path(str(plain["cache_dir"])).expanduser().is_dir():
+        plain["cache_dir"] = config.data.cache_dir  # the run's may be of another machine
+    if "data.resident" not in given:
+        plain["resident"] = "auto"
     task = run.origin["task"]
     if "target" in task and "target" in plain and "data.target" not in given:
         plain["target"] = task["target"]

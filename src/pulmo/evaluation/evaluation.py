@@ -16,7 +16,7 @@ from pulmo.errors import ConfigError, RunError
 from pulmo.evaluation import operating
 from pulmo.evaluation.data import data_name, data_to_measure
 from pulmo.evaluation.predicting import Predicted, predict
-from pulmo.evaluation.selection import Wanted
+from pulmo.evaluation.selection import OF_VALIDATION, Wanted
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
 from pulmo.sheets.boxes import BoxSheet, box_sheet
@@ -79,11 +79,10 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     stored = None if wish.again or wish.overrides or _other_checkpoint(run) else _stored(run, wish, cut)
     if stored is not None:
         predicted, facts = stored
+        notes += [OF_VALIDATION] if facts["split"] == "val" else []
     else:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
-    if facts["split"] == "val" and facts["own"]:
-        notes.append("measured on the run's validation, on which its cut-offs were fitted: figures flatter it")
     table = predicted.images
     of_masks = "dice" in table
     if wish.threshold is not None and any(str(name).startswith("score_") for name in table):

@@ -62,7 +62,10 @@ def own_cut_off(run: FinishedRun) -> float | None:
     other = run.checkpoint is not None and run.checkpoint.name != "best.ckpt"
     if run.has("metrics.json") and not other:
         value = run.metrics.get("threshold")
-        return None if value is None else float(value)
+        if value is not None:
+            return float(value)
+        if any("/sensitivity/" in name for name in run.metrics):  # of each class: there are more than two
+            return None
     threshold: float | None = run.task.threshold
     if threshold is None and len(run.class_names) == 2:
         raise RunError(f"{run.folder} has no threshold: it was ended before a validation; give --threshold")

@@ -10,6 +10,8 @@ from pulmo.errors import DataError
 
 Wanted = Literal["test", "val", "all"]
 
+OF_VALIDATION = "these are the run's validation images: it was chosen and its cut-offs were fitted on them"
+
 
 @dataclass
 class Selection:
@@ -71,7 +73,7 @@ class Selection:
     def _unseen(self, table: pd.DataFrame, roles: pd.Series) -> pd.Series:
         """Of a data set that the run knows: by its own split, patients whole."""
         if self.split == "val":
-            self.notes.append("these are the run's validation images: its cut-off was fitted on them")
+            self.notes.append(OF_VALIDATION)
             return roles == "val"
         seen = roles.isin(["train", "val"])
         known = self.known if self.known is not None else pd.DataFrame(columns=["split", "patient_id"])

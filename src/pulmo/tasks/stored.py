@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_lightning import LightningModule
@@ -52,7 +53,13 @@ class StoredTask(LightningModule):
             origin = content["pulmo"]["origin"]
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
             raise PulmoError(f"{checkpoint_path} is no checkpoint of pulmo ({error})") from error
-        task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"], **arguments)
+        try:
+            task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"], **arguments)
+        except InstantiationException as error:
+            if isinstance(error.__cause__, PulmoError):
+                raise error.__cause__ from None
+            said = str(error).splitlines()[0]
+            raise PulmoError(f"{checkpoint_path} cannot be rebuilt by this version of pulmo: {said}") from error
         if not isinstance(task, cls):
             raise PulmoError(
                 f"{checkpoint_path} holds a {type(task).__name__}, no {cls.__name__}: call it of that class, or of Task"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pulmo.errors import DataError
-from pulmo.evaluation.selection import Selection
+from pulmo.evaluation.selection import OF_VALIDATION, Selection
 
 KNOWN = pd.DataFrame(
     {
@@ -50,7 +50,7 @@ def test_own_data_set__all_is_what_was_not_seen_by_patient() -> None:
 def test_own_data_set__validation_is_told() -> None:
     selection = Selection(KNOWN, own=True, same_kind=True, wanted="val")
     assert chosen(selection, table("a", "b", "c")) == ["b"]
-    assert "fitted on them" in selection.notes[0]
+    assert selection.notes == [OF_VALIDATION]
 
 
 def test_own_data_set__that_it_is_not_is_refused() -> None:

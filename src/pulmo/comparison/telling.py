@@ -70,7 +70,7 @@ def written(comparison: Comparison, path: Path) -> Path:
     many = len(comparison.boards) > 1
     sections = [Section("In short", _in_short(comparison))]
     for board in comparison.boards:
-        sections += _of_board(board, f" · {board.title.partition(':')[0]}" if many else "")
+        sections += _of_board(board, f" · {board.title.partition(' of ')[0]}" if many else "")
     if len(comparison.matrix):
         text = (
             "Rows are runs, columns the test sets that they were measured on (`pulmo evaluate`), with 95 % intervals."
@@ -136,7 +136,7 @@ def _of_board(board: Board, suffix: str) -> list[Section]:
             if ranked[0].resamples == 10_000
             else "Intervals: 95 %, patients resampled."
         ),
-        Grid(board.leaderboard),
+        Grid(_figures_first(board.leaderboard)),
     ]
     if len(shown) > 1:
         title = title_of(name)
@@ -157,6 +157,13 @@ def _of_board(board: Board, suffix: str) -> list[Section]:
         sections.append(Section(f"{PAIRS}{suffix}", [Text(text)]))
     curves = _curves(ranked)
     return [*sections, Section(f"Curves{suffix}", curves)] if curves else sections
+
+
+def _figures_first(cells: pd.DataFrame) -> pd.DataFrame:
+    """Settings behind the figures: on a page there may be many, and figures are what one came for."""
+    names = [str(name) for name in cells]
+    first = next((place for place, name in enumerate(names) if name.startswith("validation ")), 1)
+    return cells[[names[0], *names[first:], *names[1:first]]]
 
 
 def _spoken(figures: Mapping[str, object]) -> str:

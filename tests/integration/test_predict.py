@@ -44,7 +44,8 @@ def predicted(*arguments: object, status: int = 0) -> Result:
     """What the command answers; it decodes in this process unless the arguments say otherwise."""
     given = [str(argument) for argument in arguments]
     given += [] if "--workers" in given else ["--workers", "0"]
-    result = CliRunner().invoke(app, ["predict", *given, "--precision", "32"])  # as the runs were trained
+    given += [] if "--precision" in given else ["--precision", "32"]  # as the runs were trained
+    result = CliRunner().invoke(app, ["predict", *given])
     assert result.exit_code == status, result.output + result.stderr + str(result.exception)
     return result
 
@@ -318,7 +319,9 @@ def test_lungs__drawn_by_another_run_or_from_a_folder_or_refused_before_anything
     predicted(folder, *files, *out)
     np.testing.assert_allclose(table()["score"], known["score"][:7], atol=2e-4)
 
-    predicted(folder, *files, "--masks-from", tmp_path / "nowhere", "--out", tmp_path / "x.csv", status=1)
+    refused = predicted(folder, *files, "--masks-from", tmp_path / "nowhere", "--out", tmp_path / "x.csv", status=1)
+    assert "nowhere: no such folder" in refused.stderr
+    assert not list(tmp_path.glob("x.*"))
     predicted(lungs, *files, "--out", tmp_path / "drawn.csv", "--masks", tmp_path / "masks")
     next((tmp_path / "masks").glob("*.png")).unlink()
     predicted(folder, *files, "--masks-from", tmp_path / "masks", "--out", tmp_path / "masked.csv")
@@ -352,6 +355,8 @@ def test_refusals__are_one_line_before_anything_is_written(
     for arguments, told in [
         ((tmp_path / "none", mixed), "no run"),
         ((runs / "one", mixed, "--masks", "m"), "draws none"),
+        ((runs / "one",), "give images, folders or patterns, or --list FILE"),
+        ((runs / "one", mixed, "--precision", "64"), "--precision 64: auto, 32 or bf16"),
         ((runs / "one", mixed, "--device", "tpu"), "--device tpu: auto, cpu or cuda"),
         ((runs / "one", mixed, "--batch-size", 0), "--batch-size is at least 1"),
         ((runs / "one", mixed, "--out", "scores.xlsx"), "ends in .csv or .parquet"),
@@ -361,3 +366,4 @@ def test_refusals__are_one_line_before_anything_is_written(
         assert result.stderr.startswith("pulmo: ")
         assert told in result.stderr
         assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [mixed.name]

@@ -22,7 +22,7 @@ from pulmo.prediction.ahead import Behind, ahead
 from pulmo.prediction.answers import Panel
 from pulmo.prediction.decoding import Job, Reader, decoded
 from pulmo.prediction.files import write_boxes
-from pulmo.prediction.members import CutOff, Member, cut_off_of, lung_run, members_of
+from pulmo.prediction.members import CutOff, Member, cut_off_of, members_of
 from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
 from pulmo.prediction.progress import told_of
 from pulmo.prediction.table import Table, whole
@@ -89,27 +89,22 @@ def predict(asked: Asked) -> Outcome:
     Raises `PulmoError` where nothing can be begun (no such run, no lung masks, a table that is there already), where
     there is no image at all, or the disk takes no more; and `Interrupted` on a signal, with all rows so far written.
     """
+    if not asked.paths and asked.listed is None:
+        raise ConfigError("give images, folders or patterns, or --list FILE")
     device = _device(asked.device)
     members = members_of(asked.runs)
     asked = _settled(asked, members, device)
     writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
-    source = lung_run(members, asked.lungs)
-    needs = [member.run.name for member in members if member.preprocess.needs_mask]
-    if needs and source is None and asked.masks_from is None:
-        raise ConfigError(
-            f"{needs[0]} was trained on lungs alone: give --masks-from FOLDER, or --lungs RUN that draws them"
-        )
+    source = lungs.source_of(members, asked.masks_from, asked.lungs)
     with interruption.handled(), _table(asked, writing) as table:
         _describe(asked, members, writing, device)
         outcome = Outcome(writing.cut_off, before=len(table.done))
         began = time.monotonic()
         found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table, writing)
-        jobs = _jobs(asked, found, bool(needs), source, device)
+        jobs = _jobs(asked, found, source, device)
         with told_of(_left(asked, table, writing)) as done:
             _carry_out(asked, members, writing, table, jobs, device, done, outcome)
-        if not outcome.images and not outcome.before:
-            table.discard()
-            description_of(asked.out).unlink()
+        if table.empty:
             raise DataError(f"no image in {', '.join(asked.paths) or asked.listed}: give files, folders or patterns")
         outcome.files = (asked.out, *(write_boxes(table) if writing.has_boxes else []))
         table.finish()
@@ -142,18 +137,14 @@ def _carry_out(
             done(len(batch))
 
 
-def _jobs(
-    asked: Asked, found: Iterator[Found], needed: bool, source: str | None, device: torch.device
-) -> Iterable[Job]:
-    if not needed:
+def _jobs(asked: Asked, found: Iterator[Found], source: Member | Path | None, device: torch.device) -> Iterable[Job]:
+    if source is None:
         return map(Job, found)
-    if asked.masks_from is not None:
-        return lungs.with_masks_of(asked.masks_from, found)
-    segmenter = members_of([str(source)])[0]
-    bf16 = _bf16(asked, [segmenter], device)
-    return lungs.with_drawn(
-        segmenter, found, device, bf16=bf16, workers=asked.workers or 0, batch_size=asked.batch_size or 1
-    )
+    if isinstance(source, Path):
+        return lungs.with_masks_of(source, found)
+    batch_size, workers = asked.batch_size or 1, asked.workers or 0
+    bf16 = _bf16(asked, [source], device)
+    return lungs.with_drawn(source, found, device, bf16=bf16, workers=workers, batch_size=batch_size)
 
 
 def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | None:
@@ -185,6 +176,8 @@ def _table(asked: Asked, writing: Writing) -> Iterator[Table]:
         yield table
     finally:
         table.close()
+        if table.empty:  # nothing came of it: the next try need not be a --resume
+            description_of(asked.out).unlink(missing_ok=True)
 
 
 def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device: torch.device) -> None:

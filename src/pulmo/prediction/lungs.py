@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,17 +12,37 @@ from pulmo.predicted_masks import lung_segmenter
 from pulmo.prediction.ahead import ahead
 from pulmo.prediction.answers import Panel
 from pulmo.prediction.decoding import DrawnLungs, Job, Prepared, Reader, decoded
-from pulmo.prediction.members import Member
+from pulmo.prediction.members import Member, lung_run, members_of
 from pulmo.prediction.paths import SUFFIXES, Found
+
+
+def source_of(members: Sequence[Member], folder: Path | None, run: str | None) -> Member | Path | None:
+    """Where the lungs come from: the `folder` or the `run` that is given, or the run that the members had; else None.
+
+    Raises `ConfigError` where members need lungs and there is no source, or it is none.
+    """
+    needs = [member.run.name for member in members if member.preprocess.needs_mask]
+    if not needs:
+        return None
+    if folder is not None:
+        if not folder.is_dir():
+            raise ConfigError(f"--masks-from {folder}: no such folder")
+        return folder
+    run = lung_run(members, run)
+    if run is None:
+        raise ConfigError(f"{needs[0]} was trained on lungs: give --masks-from FOLDER, or --lungs RUN that draws them")
+    segmenter = members_of([run])[0]
+    lung_segmenter(segmenter.task, run)
+    if segmenter.preprocess.needs_mask:
+        raise ConfigError(f"{run} needs lung masks itself: give another --lungs")
+    return segmenter
 
 
 def with_masks_of(folder: Path, found: Iterable[Found]) -> Iterator[Job]:
     """Give each image its mask in `folder`: of the same name below the folder that was given, or of the same stem.
 
-    An image without a mask has that as its error. Raises `ConfigError` where there is no such folder.
+    An image without a mask has that as its error.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"--masks-from {folder}: no such folder")
     return (_masked(folder, image) for image in found)
 
 
@@ -38,13 +58,8 @@ def _masked(folder: Path, image: Found) -> Job:
 def with_drawn(
     segmenter: Member, found: Iterable[Found], device: torch.device, *, bf16: bool, workers: int, batch_size: int
 ) -> Iterator[Job]:
-    """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more.
-
-    Raises `ConfigError` where it draws no lungs, or needs lungs itself.
-    """
-    task = lung_segmenter(segmenter.task, str(segmenter.run.folder))
-    if segmenter.preprocess.needs_mask:
-        raise ConfigError(f"{segmenter.run.folder} needs lung masks itself: give another --lungs")
+    """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more."""
+    task = segmenter.task
     panel = Panel([segmenter], device, bf16=bf16)
     prepared = decoded(map(Job, found), Reader((segmenter.preprocess,)), workers)
 

@@ -70,7 +70,7 @@ class Table:
             os.ftruncate(descriptor, end)
             table = cls(out, columns, done, descriptor, end)
             if end == 0:
-                table._write(_lines([dict(zip(columns, columns, strict=True))], columns))
+                table._write(table._header)
         except OSError as error:
             raise unwritable(out, error) from error
         return table
@@ -95,13 +95,20 @@ class Table:
                 _parquet(journal, part, self.columns)
             journal.unlink()
 
-    def discard(self) -> None:
-        """Take the table away, where nothing came of it."""
-        journal_of(self.out).unlink()
+    @property
+    def empty(self) -> bool:
+        """Whether no image has a row."""
+        return self._end <= len(self._header)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; an empty one is taken away."""
         os.close(self._descriptor)
+        if self.empty:
+            journal_of(self.out).unlink(missing_ok=True)
+
+    @property
+    def _header(self) -> bytes:
+        return _lines([dict(zip(self.columns, self.columns, strict=True))], self.columns)
 
     def _write(self, data: bytes) -> None:
         """Write behind the last whole line, and cut off again what did not come through."""

@@ -64,8 +64,6 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
 
 def _carried_out(experiment: Experiment) -> float | None:
     """Fit, test, finish; raises `Interrupted` where a signal ended it, what is known by then put down."""
-    from pulmo.pages.report import finished as write_report  # here, for training begins sooner without
-
     config = experiment.config
     try:
         if config.trained_in is None:
@@ -79,6 +77,8 @@ def _carried_out(experiment: Experiment) -> float | None:
             if config.predict:
                 predict(experiment)
             if experiment.trainer.is_global_zero:
+                from pulmo.pages.report import finished as write_report  # here, for training begins sooner without
+
                 write_report(experiment)
     except (Interrupted, Exception) as error:
         stop = _interruption(error)

@@ -64,6 +64,7 @@ def test_report__stands_in_the_folder_when_the_run_ends(finished: Path) -> None:
     assert [title for title in SECTIONS if title not in sections_of(page)] == []
     text = page.read_text()
     assert "Left out" not in text
+    assert "<dt>took</dt>" in section(page, "Where it ran")
     assert "drawn phantoms, not patients" in text
     assert len(text) < 3e6
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)  # nothing is fetched

@@ -1,6 +1,7 @@
 """A comparison told: on the screen in short, on a page with its figures."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -70,7 +71,8 @@ def written(comparison: Comparison, path: Path) -> Path:
     many = len(comparison.boards) > 1
     sections = [Section("In short", _in_short(comparison))]
     for board in comparison.boards:
-        sections += _of_board(board, f" · {board.title.partition(' of ')[0]}" if many else "")
+        first, *further = _of_board(board, f" · {_short(board)}" if many else "")
+        sections += [first, *(replace(section, listed=not many) for section in further)]
     if len(comparison.matrix):
         text = (
             "Rows are runs, columns the test sets that they were measured on (`pulmo evaluate`), with 95 % intervals."
@@ -91,6 +93,11 @@ def written(comparison: Comparison, path: Path) -> Path:
     except OSError as error:
         raise PulmoError(f"{path} cannot be written: {error.strerror}; give another place, --out FILE.html") from error
     return path
+
+
+def _short(board: Board) -> str:
+    """The board's title without its patients."""
+    return board.title.partition(",")[0] if "folds" in board.title else board.title.partition(" of ")[0]
 
 
 def _subtitle(comparison: Comparison) -> str:

@@ -37,8 +37,18 @@ WORDS = {
     "dice_with_empty": "Dice, images without a true mask too",
     "iou_with_empty": "IoU, images without a true mask too",
 }
-COMMON = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision")
-FIGURES = (*COMMON, "npv", "f1", "brier", "ece")
+COMMON = (
+    "auroc",
+    "average_precision",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1",
+)
+FIGURES = (*COMMON, "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Blo
     rows = [{"figure": word(name), "test": _text(value)} for name, value in measured.means.items()]
     sheet = measured.sheet
     if sheet is not None:
-        known = {name: sheet.figures[name] for name in FIGURES if name in sheet.figures}
+        names = COMMON if measured.means else FIGURES  # what scores an image by its boxes or pixels is no probability
+        known = {name: sheet.figures[name] for name in names if name in sheet.figures}
         rows += [{"figure": word(name), "test": str(value)} for name, value in known.items()]
         rows += [{"figure": name, "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
     told = {row["figure"] for row in rows}

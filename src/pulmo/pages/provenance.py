@@ -1,7 +1,7 @@
 """What was run, where, and the command that runs it again."""
 
 import shlex
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pulmo import run_state
 from pulmo.finished import FinishedRun
 from pulmo.pages.data_facts import choices
 from pulmo.report.html import Block, Facts, Fold, Text
+from pulmo.run_state import State
 
 GROUPS = (
     "data",
@@ -72,9 +73,9 @@ def environment(run: FinishedRun) -> list[Block]:
     state = run_state.read(run.folder)
     if known.get("started"):
         facts["started"] = str(known["started"])
-    if state.get("began") and state.get("ended"):
-        seconds = (datetime.fromisoformat(state["ended"]) - datetime.fromisoformat(state["began"])).total_seconds()
-        facts["took"] = _duration(seconds)
+    if state.get("began") and (state.get("ended") or state["state"] is State.RUNNING):  # it is about to end
+        ended = datetime.fromisoformat(state["ended"]) if state.get("ended") else datetime.now(UTC)
+        facts["took"] = _duration((ended - datetime.fromisoformat(state["began"])).total_seconds())
     speed = run.metrics.get("train/images_per_second") if run.has("metrics.json") else None
     if speed:
         facts["training speed"] = f"{speed:,.0f} images/s"

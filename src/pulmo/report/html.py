@@ -138,10 +138,11 @@ Block = Text | Facts | Tiles | Grid | Picture | Pictures | Fold
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and what stands below it; `listed` among the links at the top."""
 
     title: str
     blocks: Sequence[Block] = field(default_factory=list)
+    listed: bool = True
 
 
 def _marked(text: str) -> Markup:

@@ -110,6 +110,16 @@ def test_own_test_split__of_another_machine_takes_this_ones_cache(
     assert any((tmp_path / "cache").iterdir())
 
 
+def test_phantoms__a_run_that_learnt_from_them_is_told_where_real_images_are_measured(
+    own: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    real = shutil.copytree(phantoms / "kermany", tmp_path / "real")
+    (real / "PHANTOM.txt").unlink()
+    status, output = evaluate(own, "data=kermany", f"data.root={real}", "data.cache=ram", "strategy=cpu")
+    assert status == 0, output
+    assert "the run was trained on drawn phantoms" in output
+
+
 def test_all__leaves_out_what_the_run_has_seen(own: Path, phantoms: Path) -> None:
     status, output = evaluate(own, "--split", "all", "data=rsna", f"data.root={phantoms / 'rsna'}", "data.cache=ram")
     assert status == 0

@@ -152,6 +152,8 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
         by="its network, by Lightning's Trainer",
     )
     notes = [*measured.notes, *selection.notes]
+    if run.environment.get("phantom") and not facts["phantom"]:
+        notes.append("the run was trained on drawn phantoms, not on patients")
     skipped = selection.missed(measured.datamodule.skipped["image_id"])
     notes += [f"left out: {skipped} images that cannot be read, or have no lung mask"] if skipped else []
     return predicted, facts, notes

@@ -1,10 +1,9 @@
-"""Intervals by patient: against formulas, an independent bootstrap, and what resampling whole patients must do."""
+"""Intervals by patient: against a formula, and what resampling whole patients must do."""
 
 import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pulmo.metrics.bootstrap import Interval, interval, intervals, resampled_figures
 from pulmo.metrics.weighted import BinaryFigures
@@ -38,18 +37,6 @@ def test_intervals__copies_of_an_image_under_one_patient_add_no_evidence() -> No
     assert strangers.high - strangers.low < 0.7 * (once.high - once.low)
 
 
-def test_intervals__of_auroc_agree_with_a_plain_loop() -> None:
-    scores, labels = _scores(150)
-    patients = np.arange(150) // 2
-    found = intervals(BinaryFigures(scores, labels), patients.astype(str), resamples=3000)["auroc"]
-    rng, drawn = np.random.default_rng(5), []
-    for _ in range(1500):
-        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in rng.integers(75, size=75)])
-        drawn.append(roc_auc_score(labels[rows], scores[rows]))
-    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.015)
-
-
 def test_intervals__are_the_same_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulmo.metrics.bootstrap.AT_ONCE", 5_000)
     scores, labels = _scores(100)
@@ -79,32 +66,3 @@ def test_interval__says_what_is_not_known(value: float, drawn: list[float], said
 
 def test_interval__reads_as_in_a_paper() -> None:
     assert str(Interval(0.93449, 0.9121, 0.955)) == "0.934 (0.912–0.955)"
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_weighted__figures_are_those_of_scikit_learn(seed: int) -> None:
-    scores, labels = _scores(80, seed)
-    weights = np.random.default_rng(seed).integers(0, 3, (4, 80)).astype(np.float32)
-    found = BinaryFigures(scores, labels, {"": 0.5, "@0.25": 0.25})(weights)
-    for row, weight in enumerate(weights):
-        assert found["auroc"][row] == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight))
-        expected = average_precision_score(labels, scores, sample_weight=weight)
-        assert found["average_precision"][row] == pytest.approx(expected)
-        assert found["brier"][row] == pytest.approx(np.average((scores - labels) ** 2, weights=weight), rel=1e-5)
-        for suffix, cut in (("", 0.5), ("@0.25", 0.25)):
-            called = scores >= cut
-            for name, right, among in (
-                ("sensitivity", called, labels == 1),
-                ("specificity", ~called, labels == 0),
-                ("precision", labels == 1, called),
-                ("npv", labels == 0, ~called),
-            ):
-                expected = np.average(right[among], weights=weight[among])
-                assert found[f"{name}{suffix}"][row] == pytest.approx(expected), name
-
-
-def test_weighted__one_class_alone_has_no_auroc_but_its_own_figures() -> None:
-    found = BinaryFigures(np.array([0.2, 0.8]), np.array([1, 1]), {"": 0.5})(np.ones((1, 2), np.float32))
-    assert math.isnan(found["auroc"][0])
-    assert math.isnan(found["specificity"][0])
-    assert found["sensitivity"][0] == 0.5

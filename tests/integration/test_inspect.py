@@ -62,7 +62,7 @@ def test_inspect__page_and_figures_stand_alone(inspect: Inspect, phantoms: Path)
     names = {path.stem for path in (out / "figures").iterdir()}
     assert names == {"classes", "ages", "boxes", "mean_films"} | ({"sizes"} & names)
     assert page.count("<img") == len(names)
-    for word in ("Verdict", "by sex", "by view", "by age", "images by their number of boxes", "MONOCHROME1", "16"):
+    for word in ("Verdict", "By sex", "By view", "By age", "Images by their number of boxes", "MONOCHROME1", "16"):
         assert word in page
         assert word in said or word == "Verdict"
 

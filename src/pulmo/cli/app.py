@@ -27,7 +27,8 @@ def told() -> Iterator[None]:
     try:
         yield
     except PulmoError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        # `launch` sets Hydra's own variable, and keeps what the user has set in ours.
+        if os.environ.get("PULMO_TRACE", os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
         print(f"pulmo: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

@@ -22,7 +22,7 @@ def classes(found: Contents) -> pd.DataFrame:
         row = {"split": split, "images": f"{len(part):,}", "patients": f"{part['patient_id'].nunique():,}"}
         for label, name in enumerate(found.class_names):
             of_class = part[part["label"] == label]
-            row[name] = f"{len(of_class):,} of {of_class['patient_id'].nunique():,}"
+            row[name] = f"{len(of_class):,} ({of_class['patient_id'].nunique():,})"
         rows.append(row | {ill(found): _share((part["label"] > 0).sum(), len(part))})
     return pd.DataFrame(rows)
 

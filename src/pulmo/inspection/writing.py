@@ -14,7 +14,7 @@ from pulmo.inspection.contents import Contents
 from pulmo.inspection.drawing import figures
 from pulmo.inspection.duplicates import COLUMNS
 from pulmo.report.figures import save
-from pulmo.report.html import Block, Facts, Grid, Picture, Section, Text, page
+from pulmo.report.html import Block, Facts, Grid, Picture, Section, Text, Tile, Tiles, page
 from pulmo.report.screen import screen
 
 Tables = dict[str, list[tuple[str, pd.DataFrame]]]
@@ -32,18 +32,18 @@ def sections(found: Contents) -> Tables:
     number = found.table["boxes"].map(len)
     frame = tables.box_frame(found) if number.any() else pd.DataFrame()
     content: Tables = {
-        "Classes and splits": [("images of patients, by class", tables.classes(found))],
-        "Patients": [(f"by {name}", table) for name, table in tables.groups(found).items()],
+        "Classes and splits": [("Images, and in brackets patients, of each class", tables.classes(found))],
+        "Patients": [(f"By {name}", table) for name, table in tables.groups(found).items()],
         "Boxes": [
-            ("images by their number of boxes", tables.boxes(found)),
-            ("sizes of boxes", tables.box_sizes(frame) if len(frame) else frame),
+            ("Images by their number of boxes", tables.boxes(found)),
+            ("Sizes of boxes", tables.box_sizes(frame) if len(frame) else frame),
         ],
         "Files": [
-            ("what their headers say", tables.files(found)),
-            ("sizes of images", tables.sizes(found)),
-            ("cannot be read", tables.causes(found)),
+            ("What their headers say", tables.files(found)),
+            ("Sizes of images", tables.sizes(found)),
+            ("Cannot be read", tables.causes(found)),
         ],
-        FILMS: [("how far the images of a film differ at most", tables.copies(found))],
+        FILMS: [("How far the images of a film differ at most", tables.copies(found))],
     }
     content = {title: [entry for entry in entries if len(entry[1])] for title, entries in content.items()}
     return {title: entries for title, entries in content.items() if entries}
@@ -118,7 +118,7 @@ def _page(found: Contents, overrides: Sequence[str], pictures: dict[str, Picture
     kind = "warning" if told else "plain" if found.duplicates is None else "good"
     verdict = findings.verdict(found)
     facts = {name: f"{number:,}" for name, number in _tally(found).items()}
-    blocks: list[Block] = [Text(_sentence(verdict), kind)]  # type: ignore[arg-type]
+    blocks: list[Block] = [Text(_sentence(verdict), kind), _tiles(found)]  # type: ignore[arg-type]
     blocks += [Text(_sentence(line), "warning") for line in findings.concerns(found)]
     if not found.refusal:
         blocks.append(Text(_sentence(findings.remark(found))))
@@ -132,6 +132,20 @@ def _page(found: Contents, overrides: Sequence[str], pictures: dict[str, Picture
             content.insert(0, Text(EXPLAINED))
         whole.append(Section(title, [*content, *(pictures[name] for name in shown[title] if name in pictures)]))
     return page(f"Data set {found.name}", "What is in it, before training", whole)
+
+
+def _tiles(found: Contents) -> Tiles:
+    table, unknown = found.table, found.duplicates is None
+    ill = (table["label"] > 0).mean()
+    copies = 0 if found.duplicates is None else len(found.duplicates) - found.duplicates["group"].nunique()
+    tiles = [
+        Tile("images", f"{len(table):,}"),
+        Tile("patients", f"{table['patient_id'].nunique():,}", "as far as they are known" if found.nameless else ""),
+        Tile(tables.ill(found), f"{100 * ill:.1f} %"),
+        Tile("unreadable files", "not looked at" if unknown else f"{len(found.unreadable):,}"),
+        Tile("further images of a film", "not looked for" if unknown else f"{copies:,}"),
+    ]
+    return Tiles(tiles)
 
 
 def _sentence(line: str) -> str:

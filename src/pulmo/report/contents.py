@@ -78,7 +78,7 @@ def age_histogram(years: ArrayLike, labels: ArrayLike, class_names: Sequence[str
             label=f"{name} ({chosen.size:,}, median {np.median(chosen):.0f})",
         )
     axes.set(xlim=(0, edges[-1]), ylim=(0, None))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     legend_below(axes, columns=_columns(class_names, 2))
     return figure
 
@@ -99,7 +99,7 @@ def box_map(boxes: ArrayLike) -> Figure:
     shown = left.imshow(cover / len(values), cmap=white_to_blue, extent=(0, 1, 1, 0), vmin=0)
     left.set(xlabel="Part of the width", ylabel="Part of the height", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     left.spines[:].set_visible(True)
-    bar = figure.colorbar(shown, ax=left, shrink=0.9, format=PercentFormatter(1, decimals=0))
+    bar = figure.colorbar(shown, ax=left, shrink=0.9, format=PercentFormatter(1, decimals=0, symbol=" %"))
     bar.set_label("Boxes that cover the place")
     area = np.clip((values[:, 2] - values[:, 0]) * (values[:, 3] - values[:, 1]), 1e-5, 1)
     edges = np.geomspace(min(1e-3, area.min()), 1, 31)

@@ -41,9 +41,9 @@ def found() -> Contents:
 
 def test_classes__count_images_and_patients(found: Contents) -> None:
     rows = tables.classes(found).set_index("split")
-    assert rows.loc["train"].tolist() == ["3", "2", "1 of 1", "2 of 2", "66.7 %"]
-    assert rows.loc["val"].tolist() == ["1", "1", "1 of 1", "0 of 0", "0.0 %"]
-    assert rows.loc["all"].tolist() == ["6", "4", "3 of 3", "3 of 2", "50.0 %"]
+    assert rows.loc["train"].tolist() == ["3", "2", "1 (1)", "2 (2)", "66.7 %"]
+    assert rows.loc["val"].tolist() == ["1", "1", "1 (1)", "0 (0)", "0.0 %"]
+    assert rows.loc["all"].tolist() == ["6", "4", "3 (3)", "3 (2)", "50.0 %"]
 
 
 def test_groups__by_sex_and_age(found: Contents) -> None:

@@ -69,7 +69,7 @@ def damaged(root: Path, good: Path) -> dict[str, str]:
     exam = pydicom.dcmread(good)
     del exam.PixelData
     exam.save_as(root / "no pixels.dcm")
-    told["no pixels.dcm"] = "the DICOM lacks pixels"
+    told["no pixels.dcm"] = r"the DICOM lacks pixels or their description \(no PixelData\)"
     exam = pydicom.dcmread(good)
     exam.NumberOfFrames = 3
     exam.save_as(root / "film.dcm")

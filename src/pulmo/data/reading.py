@@ -4,6 +4,7 @@ Every later step relies on this convention, so it is made here, once, whatever t
 """
 
 import logging
+import re
 import stat
 import struct
 import warnings
@@ -221,7 +222,8 @@ def _read_dicom(data: bytes, path: Path) -> Reading:
     except InvalidDicomError as error:
         raise UnreadableImageError(str(path), "not a DICOM file, whatever its name says") from error
     except (AttributeError, LookupError, EOFError) as error:
-        raise UnreadableImageError(str(path), f"the DICOM lacks pixels or their description ({error})") from error
+        lacking = re.sub(r"'FileDataset' object has no attribute '(\w+)'", r"no \1", str(error))
+        raise UnreadableImageError(str(path), f"the DICOM lacks pixels or their description ({lacking})") from error
     except (BytesLengthException, struct.error, zlib.error) as error:
         raise UnreadableImageError(str(path), "a damaged DICOM, or cut short") from error
     except (NotImplementedError, RuntimeError, ValueError, TypeError, OSError, cv2.error) as error:

@@ -172,3 +172,12 @@ def _peak_kb() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_read_dicom__without_rows_says_so_in_the_words_of_dicom(write_dicom: Write) -> None:
+    path = write_dicom(np.zeros((16, 16), np.uint8))
+    exam = pydicom.dcmread(path)
+    del exam.Rows
+    exam.save_as(path)
+    with pytest.raises(UnreadableImageError, match=r"lacks pixels or their description \(no Rows\)"):
+        read_grey(path)

@@ -23,7 +23,7 @@ from pulmo.transforms.preprocess import Preprocess
 
 NOT_OF_TRAINING = (
     *("threshold.", "model.task.threshold.", "choices."),
-    *("run_dir.", "resume.", "trained_in.", "predict.", "sweep.", "logger.", "hydra."),
+    *("run_dir.", "resume.", "trained_in.", "predict.", "report.", "sweep.", "logger.", "hydra."),
 )
 """Beginnings of the dotted keys, a dot behind them, that training does not depend on."""
 

@@ -76,7 +76,7 @@ def _carried_out(experiment: Experiment) -> float | None:
             monitored = finish(experiment)
             if config.predict:
                 predict(experiment)
-            if experiment.trainer.is_global_zero:
+            if config.report and experiment.trainer.is_global_zero:
                 from pulmo.pages.report import finished as write_report  # here, for training begins sooner without
 
                 write_report(experiment)

@@ -36,7 +36,7 @@ def finished(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathF
     """A small classifier's run on Kermany phantoms."""
     folder = tmp_path_factory.mktemp("report") / "run"
     places = ["data=kermany", f"data.root={phantoms / 'kermany'}", f"data.cache_dir={cache_dir}"]
-    overrides = [*SMALL, *places, "trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv"]
+    overrides = [*SMALL, *places, "trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv", "report=true"]
     run.train(compose_in(folder, *overrides), folder, overrides)
     return folder
 
@@ -164,7 +164,7 @@ def test_report__what_goes_wrong_never_ends_a_finished_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(report, "page", full)
-    folder = train("trainer.max_epochs=1", "callbacks.progress_bar=null", "logger=csv")
+    folder = train("trainer.max_epochs=1", "callbacks.progress_bar=null", "logger=csv", "report=true")
     assert json.loads((folder / "state.json").read_text())["state"] == "finished"
     assert not (folder / "report.html").exists()
     assert "no report.html" in caplog.text
@@ -176,10 +176,14 @@ def test_report__of_masks_has_their_figures_and_no_operating_points_of_images(
 ) -> None:
     masks = ["data.target=lungs", f"data.masks={phantoms / 'kermany_masks'}", "preprocess.missing=skip"]
     net = ["model=unext", "model.net.widths=[8,8,16,16,16]", "model.input.size=64"]
-    folder = train(*net, *masks, "trainer.max_epochs=1", "logger=csv", data="kermany")
+    folder = train(*net, *masks, "trainer.max_epochs=1", "logger=csv", "report=true", data="kermany")
     page = folder / "report.html"
     dice = pd.read_csv(folder / "predictions_test.csv")["dice"].mean()
     assert f"Dice of {dice:.3f}" in section(page, "In short")
     assert "Operating points" not in sections_of(page)
     assert "data:image/jpeg" in section(page, "Best and worst cases")
     assert np.isfinite(dice)
+
+
+def test_report__is_left_out_where_it_is_not_wanted(train: Callable[..., Path]) -> None:
+    assert not (train("trainer.max_epochs=1", "report=false") / "report.html").exists()

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 
-APART = ("run_dir", "resume", "trained_in", "predict", "find", "sweep", "logger", "choices")
+APART = ("run_dir", "resume", "trained_in", "predict", "report", "find", "sweep", "logger", "choices")
 """Keys at the top that say where a run stands, and nothing of what it is."""
 PLACES = ("default_root_dir", "cache_dir", "save_dir", "folder", "dirpath", "root", "num_workers", "progress_bar")
 """Last parts of keys that differ from machine to machine."""

@@ -9,7 +9,7 @@ from pulmo.data.splits import SPLITS
 from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import by_kind
 
-AGES = (("0–17", 0), ("18–39", 18), ("40–59", 40), ("60–79", 60), ("80 and over", 80))
+AGES = (("0–17", 0), ("18–39", 18), ("40–59", 40), ("60–79", 60), ("80 and older", 80))
 OLDEST = 115  # years; above it is a mistake of the header, such as RSNA's 148 to 155
 UNKNOWN, SAYS_NOTHING = "unknown", ("", "nan", "none", "unknown")
 

@@ -58,7 +58,7 @@ RATES = {
 def learning_curves(
     history: pd.DataFrame, best_epoch: int | None = None, stages: Sequence[int] = (), title: str = ""
 ) -> Figure:
-    """Losses on the left, rates such as accuracy, Dice or mAP on the right, by epoch.
+    """Losses on the left, rates such as accuracy, Dice or mAP on the right, by epoch, the first of which is called 1.
 
     `history` has one row an epoch: `epoch` (int from 0) and any of the columns of `LOOKS`, in which NaN is a
     value that was not measured in that epoch; other columns are left alone.
@@ -70,9 +70,9 @@ def learning_curves(
     figure = new_figure(7.6, 3.4)
     if title:
         figure.suptitle(title)
-    flags = [Flag(epoch, f"stage {i}", ":", GREY) for i, epoch in enumerate(stages, 1)]
+    flags = [Flag(epoch + 1, f"stage {i}", ":", GREY) for i, epoch in enumerate(stages, 1)]
     if best_epoch is not None:
-        flags.append(Flag(best_epoch, f"best epoch {best_epoch}", "-", BLACK))
+        flags.append(Flag(best_epoch + 1, f"best epoch {best_epoch + 1}", "-", BLACK))
     left, right = figure.subplots(1, 2)
     for axes, words, unrecorded in ((left, LOSSES, "Loss"), (right, RATES, "Rate")):
         recorded = [c for c in words if c in history.columns and history[c].notna().any()]
@@ -82,7 +82,7 @@ def learning_curves(
             say(axes, "not recorded")
             axes.set(xticks=[], yticks=[])
             continue
-        _draw(axes, history[["epoch", *recorded]])
+        _draw(axes, history[["epoch", *recorded]].assign(epoch=history["epoch"] + 1))
         flag_lines(axes, flags, width_points=210)
         legend_below(axes, columns=2)
     return figure

@@ -62,7 +62,7 @@ def overlaid_learning(histories: Mapping[str, pd.DataFrame], column: str, title:
     for place, (name, history) in enumerate(logged.items()):
         measured = history[["epoch", column]].dropna().sort_values("epoch")
         axes.plot(
-            measured["epoch"],
+            measured["epoch"] + 1,
             measured[column],
             label=_short(name),
             marker=MARKERS[place % len(MARKERS)],

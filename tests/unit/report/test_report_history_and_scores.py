@@ -85,7 +85,7 @@ def test_learning_curves__right_panel_holds_the_rates_of_the_task_and_names_them
 )
 def test_learning_curves__each_rate_stands_under_its_own_name(column, name, value) -> None:
     _, right = learning_curves(pd.DataFrame({"epoch": [4], column: [value]})).axes
-    np.testing.assert_allclose(line(right, name), [(4, value)])
+    np.testing.assert_allclose(line(right, name), [(5, value)])
 
 
 def test_learning_curves__parts_of_the_loss_and_learning_rates_stay_out() -> None:
@@ -97,20 +97,20 @@ def test_learning_curves__parts_of_the_loss_and_learning_rates_stay_out() -> Non
 
 def test_learning_curves__epoch_without_a_value_is_bridged() -> None:
     left, _ = learning_curves(HISTORY).axes
-    np.testing.assert_allclose(line(left, "validation"), [(0, 0.8), (2, 0.6), (3, 0.7)])
+    np.testing.assert_allclose(line(left, "validation"), [(1, 0.8), (3, 0.6), (4, 0.7)])
 
 
 def test_learning_curves__single_epoch_shows_as_a_marker() -> None:
     left, _ = learning_curves(HISTORY.iloc[:1]).axes
     assert all(curve.get_marker() not in ("", "None", None) for curve in left.lines)
     low, high = left.get_xlim()
-    assert low < 0 < high
+    assert low < 1 < high
 
 
 def test_learning_curves__best_epoch_and_stages_are_marked_and_named() -> None:
     for axes in learning_curves(HISTORY, best_epoch=2, stages=[0, 3]).axes:
-        assert sorted(vertical_lines(axes)) == [0, 2, 3]
-        assert sorted(texts(axes)) == ["best epoch 2", "stage 1", "stage 2"]
+        assert sorted(vertical_lines(axes)) == [1, 3, 4]
+        assert sorted(texts(axes)) == ["best epoch 3", "stage 1", "stage 2"]
 
 
 def test_learning_curves__panel_without_numbers_says_not_recorded() -> None:

@@ -34,8 +34,8 @@ def vertical_lines(axes: Axes) -> list[float]:
 
 def test_learning_curves__losses_left_and_rates_right() -> None:
     left, right = learning_curves(HISTORY).axes
-    np.testing.assert_allclose(line(left, "training"), [(0, 0.7), (1, 0.5), (2, 0.4), (3, 0.3)])
-    np.testing.assert_allclose(line(right, "validation AUROC"), [(0, 0.6), (1, 0.7), (2, 0.8), (3, 0.9)])
+    np.testing.assert_allclose(line(left, "training"), [(1, 0.7), (2, 0.5), (3, 0.4), (4, 0.3)])
+    np.testing.assert_allclose(line(right, "validation AUROC"), [(1, 0.6), (2, 0.7), (3, 0.8), (4, 0.9)])
     assert [entry.get_text() for entry in right.get_legend().get_texts()] == ["validation accuracy", "validation AUROC"]
 
 

@@ -48,7 +48,7 @@ def test_write_figures__whole_run_gives_every_figure_by_its_file_name(run_dir) -
     figures = write_figures(run_dir, NAMES, best_epoch=1, stages=[0])
     assert set(figures) == written(run_dir) == ALL | {f"{name}_val" for name in OF_SPLIT}
     assert [t.get_text() for t in figures["learning_curves"].axes[0].texts if t.get_text()] == [
-        "best epoch 1",
+        "best epoch 2",
         "stage 1",
     ]
 

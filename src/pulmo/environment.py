@@ -39,7 +39,8 @@ def write(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     (folder / "overrides.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True))
     first = folder / "environment.json"
     path = folder / "environment_resumed.json" if config.resume and first.exists() else first
-    known = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv} | described()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    known = {"started": began, "command": sys.argv, "folder": os.getcwd()} | described()
     path.write_text(json.dumps(known | {"phantom": is_phantom(config)}, indent=2) + "\n")
 
 
@@ -71,7 +72,12 @@ def _without_hydra(config: DictConfig, folder: Path) -> DictConfig:
 
 def is_phantom(config: DictConfig) -> bool:
     """Whether the data set's folder holds drawn phantoms."""
-    return (Path(config.data.root).expanduser() / "PHANTOM.txt").exists()
+    return holds_phantoms(config.data.root)
+
+
+def holds_phantoms(root: str | Path) -> bool:
+    """Whether the folder is one that `pulmo sample` has drawn."""
+    return (Path(root).expanduser() / "PHANTOM.txt").exists()
 
 
 def in_sweep() -> bool:

@@ -116,6 +116,7 @@ def test_inspect__quick_reads_no_file(inspect: Inspect, leaking: Path) -> None:
     status, said, out = inspect("data=kermany", f"data.root={leaking}", "--quick")
     assert status == 0
     assert "duplicates were not looked for" in said.splitlines()[-1]
+    assert ("drawn phantoms" in said) == (leaking / "PHANTOM.txt").exists()
     assert pd.read_csv(out / "unreadable.csv").empty
     assert counts_of(out)["all/images"] == 66
 

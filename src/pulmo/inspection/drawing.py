@@ -85,6 +85,7 @@ def _named(part: pd.DataFrame, place: int) -> str:
     said = ["across splits" if splits > 1 else f"in {part['split'].iloc[0]}"]
     said += [f"{patients} patients"] if patients > 1 else []
     said += [f"{labels} classes"] if labels > 1 else []
+    said += [f"correlation {part['correlation'].min():.2f}"] if part["kind"].iloc[0] != "identical" else []
     return f"{place}. {part['kind'].iloc[0]}, {len(part)} images\n{', '.join(said)}"
 
 

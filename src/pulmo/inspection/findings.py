@@ -1,6 +1,7 @@
 """What a user must know before training on a data set: leaks, and what else is wrong or worth a word."""
 
 from pulmo.data.splits import SPLITS
+from pulmo.environment import holds_phantoms
 from pulmo.inspection import tables
 from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import by_kind
@@ -37,7 +38,8 @@ def verdict(found: Contents) -> str:
 
 def concerns(found: Contents) -> list[str]:
     """What is no leak, and still wrong, unknown or misleading; one line each."""
-    return [*found.notes, *_of_lists(found), *_of_files(found), *_shortcuts(found)]
+    drawn = ["drawn phantoms, not patients"] if holds_phantoms(found.data.root) else []
+    return [*drawn, *found.notes, *_of_lists(found), *_of_files(found), *_shortcuts(found)]
 
 
 def remark(found: Contents) -> str:
@@ -85,7 +87,7 @@ def _of_files(found: Contents) -> list[str]:
     if found.duplicates is not None:
         rows = by_kind(found.duplicates)
         if rows["labels"].sum():
-            said.append(f"{_many(int(rows['labels'].sum()), 'film')} with images in two classes: one of them is wrong")
+            said.append(f"{_many(int(rows['labels'].sum()), 'film')} with images in two classes: one may be wrong")
         if rows["across_patients"].sum():
             said.append(f"{_many(int(rows['across_patients'].sum()), 'film')} filed under two patients or more")
     return said

@@ -33,7 +33,7 @@ def test_intervals__are_those_of_scipy_where_each_image_is_a_patient() -> None:
 def test_intervals__are_those_of_a_plain_loop_over_patients() -> None:
     names, labels, scores = _cohort(40, 3)
     drawn, generator = [], np.random.default_rng(5)
-    for _ in range(3000):
+    for _ in range(1500):
         chosen = np.concatenate([np.flatnonzero(names == name) for name in generator.integers(0, 40, 40)])
         drawn.append(roc_auc_score(labels[chosen], scores[chosen]))
     ours = intervals(BinaryFigures(scores, labels), names, resamples=10_000)["auroc"]

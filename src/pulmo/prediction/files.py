@@ -24,6 +24,11 @@ def boxes_of(text: str) -> Iterator[tuple[float, float, float, float, float]]:
         yield score, x, y, width, height
 
 
+def paths_of(out: Path) -> list[Path]:
+    """The files that `write_boxes` writes."""
+    return [out.with_name(f"{out.stem}_{name}") for name in ("boxes.csv", "boxes.coco.json", "submission.csv")]
+
+
 def write_boxes(table: Table) -> list[Path]:
     """Write `NAME_boxes.csv`, `NAME_boxes.coco.json` and `NAME_submission.csv` beside the table.
 
@@ -32,8 +37,7 @@ def write_boxes(table: Table) -> list[Path]:
     wants a row for each image: `patientId`, the file's name without its suffix, and `PredictionString`
     (kaggle.com/c/rsna-pneumonia-detection-challenge, page Evaluation).
     """
-    folder, stem = table.out.parent, table.out.stem
-    paths = [folder / f"{stem}_{name}" for name in ("boxes.csv", "boxes.coco.json", "submission.csv")]
+    paths = paths_of(table.out)
     with whole(paths[0]) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "x1", "y1", "x2", "y2", "score"])

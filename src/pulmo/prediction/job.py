@@ -45,9 +45,9 @@ class Asked:
     batch_size  images that the network sees at once; None: 4 for boxes, else 16, and 64 on a GPU
     workers     processes that decode; None: as many as pay; 0: this one, which a decoder that aborts takes along
     device      "auto" is the GPU where there is one
-    precision   "bf16", "32", or "auto": each run's own where the device has instructions for it, so that its scores are those
-                that it gave itself; 32 for detectors, whose boxes torchvision would round to 2 pixels of 512, and for
-                lungs, as they were drawn for training
+    precision   "bf16", "32", or "auto": each run's own where the device has instructions for it, and so its scores
+                are those that it gave itself; 32 for detectors, whose boxes torchvision would round to 2 pixels of 512,
+                and for lungs, as they were drawn for training
     """
 
     runs: Sequence[str]

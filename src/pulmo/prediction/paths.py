@@ -34,7 +34,8 @@ def images_in(given: Sequence[str], listed: str | None = None, left_out: Collect
     resolved folders `left_out` are passed by, and so is what has neither an image's suffix nor DICOM's mark at byte
     128. A path that is written out is given whatever it is, so that its reading says what is wrong. `-` stands for the
     standard input, a path a line, as in the file `listed`. In memory are the names of one folder and its parents, the
-    matches of one pattern, and, unless a single folder is given, a number for each image. Raises `DataError` where `listed` cannot be read.
+    matches of one pattern, and, unless a single folder is given, a number for each image. Raises `DataError` where
+    `listed` cannot be read.
     """
     paths = itertools.chain.from_iterable(_lines(path) if path == STANDARD_INPUT else (path,) for path in given)
     if listed is not None:

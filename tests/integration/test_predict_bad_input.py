@@ -70,6 +70,12 @@ def damaged(root: Path, good: Path) -> dict[str, str]:
     del exam.PixelData
     exam.save_as(root / "no pixels.dcm")
     told["no pixels.dcm"] = r"the DICOM lacks pixels or their description \(no PixelData\)"
+    for modality, error in (("SEG", "a segmentation"), ("KO", "a selection of key objects")):
+        exam = pydicom.dcmread(good)
+        exam.decompress()
+        exam.Modality = modality
+        exam.save_as(root / f"{modality}.dcm")
+        told[f"{modality}.dcm"] = f"{error} .Modality {modality}., no radiograph"
     exam = pydicom.dcmread(good)
     exam.NumberOfFrames = 3
     exam.save_as(root / "film.dcm")

@@ -67,6 +67,17 @@ def test_explain__draws_the_worst_of_the_test_split_and_measures_all(finished: P
     assert (folder / "figures" / "sheet_01.png").is_file()
 
 
+def test_explain__pictures_of_an_earlier_call_are_taken_away_and_nothing_else(finished: Path) -> None:
+    folder = finished / "explanations" / "gradcam_test"
+    explain(finished, "--worst", 3)
+    (folder / "images" / "mine.png").touch()
+    (folder / "figures" / "sheet_02.png").touch()
+    explain(finished, "--best", 1)
+    assert len(list((folder / "images").iterdir())) == 3
+    assert (folder / "images" / "mine.png").exists()
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == ["localisation.png", "sheet_01.png"]
+
+
 def test_explain__scores_are_in_the_runs_own_precision(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -94,6 +94,24 @@ def test_boxes__are_not_written_over_those_of_another(
     assert "t_boxes.csv is there and not of" in refused.stderr
 
 
+def test_submission__warns_of_files_with_one_name(
+    opacities: Path, films: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predicted(opacities, films("a", 0, "x", "y"), films("b", 2, "x"), "--out", tmp_path / "s.csv")
+    assert "s_submission.csv: 1 rows have the patientId of another" in caplog.text
+
+
+def test_dicom__a_folder_that_is_a_file_is_told_in_a_line(
+    runs: Path, films: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    (tmp_path / "file").touch()
+    folder, out = films("in", 0, "x"), tmp_path / "s.csv"
+    refused = predicted(runs / "one", folder, "--out", out, "--dicom", tmp_path / "file", status=1)
+    assert refused.stderr.startswith(f"pulmo: cannot write to {tmp_path / 'file' / 'x.dcm'}: ")
+    assert refused.stderr.count("\n") == 1
+
+
 def test_resume__in_another_precision_is_refused(runs: Path, films: Callable[..., Path], tmp_path: Path) -> None:
     folder, out = films("in", 0, "x", "y"), tmp_path / "s.csv"
     predicted(runs / "one", folder / "x.dcm", "--out", out)

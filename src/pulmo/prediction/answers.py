@@ -27,7 +27,7 @@ class Answer:
     """What is said of one image, by each member and together.
 
     score   of a finding in the image: the mean of the `members`'; of several classes that of the likeliest; of boxes
-            that of the surest
+            that of the surest. Of several `maps` it is that of their mean, which `drawn` gives
     classes probabilities of several classes, else empty
     maps    (S, S) float32 probabilities of each member that draws, in pixels of its own prepared image
     boxes   (N, 5) float32 xyxy in pixels of the file, with scores, falling; None where nobody gives any
@@ -128,13 +128,13 @@ class Panel:
         return answers
 
 
-def mask_and_boxes(
+def drawn(
     answer: Answer, prepared: Prepared, cut_off: float, smallest_area: float
-) -> tuple[npt.NDArray[np.uint8], Floats]:
-    """Give (H, W) uint8 {0, 1} in the file's size, and the boxes of its components there.
+) -> tuple[npt.NDArray[np.uint8], Floats, float]:
+    """Give (H, W) uint8 {0, 1} in the file's size, the boxes of its components there, and the score: the highest.
 
     A single member's boxes lie around what it drew in its own pixels, as in a run's csv; those of several around the
-    mean of their maps in the file's.
+    mean of their maps in the file's, and the score is of that: members that draw in different places draw nothing.
     """
     pairs = list(zip(answer.maps, prepared.geometries, strict=True))
     shares = np.stack([geometry.unmask(part, prepared.shape) for part, geometry in pairs]).mean(0, dtype=np.float32)
@@ -142,4 +142,4 @@ def mask_and_boxes(
     boxes, scores = boxes_of_mask(answer.maps[0] if alone else shares, cut_off, smallest_area)
     placed = prepared.geometries[0].unbox(boxes) if alone else boxes
     mask = np.asarray(shares >= np.float32(cut_off), np.uint8)
-    return mask, np.column_stack([placed, scores]).astype(np.float32)
+    return mask, np.column_stack([placed, scores]).astype(np.float32), answer.score if alone else float(shares.max())

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmo.errors import DataError
-from pulmo.prediction.answers import Answer, mask_and_boxes
+from pulmo.prediction.answers import Answer, drawn
 from pulmo.prediction.decoding import IDS, Prepared
-from pulmo.prediction.dicom import DicomResults
+from pulmo.prediction.dicom import DicomResults, NoResultError
 from pulmo.prediction.files import boxes_text
 from pulmo.prediction.members import CutOff, Member, names_of
 from pulmo.prediction.names import Names
@@ -102,14 +102,12 @@ class Writing:
         if answer is None:
             return row
         task, cut_off = self.members[0].task, self.cut_off.value
-        row |= {"score": answer.score, "threshold": cut_off}
         row |= dict(zip(("height", "width"), prepared.shape, strict=True))
         row |= {f"score@{name}": score for name, score in zip(names_of(self.members), answer.members, strict=True)}
         row |= {f"score_{name}": score for name, score in zip(task.class_names, answer.classes, strict=False)}
-        mask, boxes = None, answer.boxes
-        positive = cut_off is not None and answer.score >= cut_off
+        mask, boxes, score = None, answer.boxes, answer.score
         if isinstance(task, SegmentationTask) and cut_off is not None:
-            mask, found = mask_and_boxes(answer, prepared, cut_off, task.smallest_area)
+            mask, found, score = drawn(answer, prepared, cut_off, task.smallest_area)
             if task.target == "lungs":
                 mask = largest_components(mask, 2, fill=True)
             boxes = found if self.has_boxes else None
@@ -118,16 +116,17 @@ class Writing:
             if mask is None:
                 boxes = boxes[boxes[:, 4].astype(np.float64) >= (cut_off or 0)]
             row["boxes"] = boxes_text(boxes.tolist())
+        positive = cut_off is not None and score >= cut_off
+        row |= {"score": score, "threshold": cut_off}
         best = int(np.argmax(answer.classes)) if answer.classes else int(positive)
         row["decision"] = task.class_names[best]
-        self._files(row, prepared, answer, mask, boxes)
+        self._files(row, prepared, mask, boxes)
         return row
 
     def _files(
         self,
         row: dict[str, Any],
         prepared: Prepared,
-        answer: Answer,
         mask: npt.NDArray[np.uint8] | None,
         boxes: npt.NDArray[np.float32] | None,
     ) -> None:
@@ -144,16 +143,14 @@ class Writing:
                 self.results.write(
                     prepared.image.path,
                     path,
-                    score=answer.score,
+                    score=row["score"],
                     cut_off=self.cut_off.value,
                     decision=row["decision"],
                     mask=mask,
                     boxes=[] if boxes is None else boxes.tolist(),
                 )
                 row["dicom"] = shown(str(path))
-            except DataError as error:
-                if isinstance(error.__cause__, OSError):  # the disk, not the image
-                    raise
+            except NoResultError as error:  # of the image, not of the disk
                 row["error"] = str(error)
 
 

@@ -95,6 +95,25 @@ def test_columns__of_runs_with_one_name_are_told_apart_by_more_of_their_paths(tm
     assert [row["score@here/net/1"], row["score@there/net/1"]] == [0.4, 0.6]
 
 
+def test_masks__of_members_that_draw_in_different_places_are_empty_and_so_is_the_score(tmp_path: Path) -> None:
+    facts = {"class_names": ("no opacity", "opacity"), "target": "opacity", "smallest_area": 0.0}
+    members = [member(SegmentationTask, name, **facts) for name in ("net/1", "net/2")]
+    asked = Asked(runs=(), paths=(), out=tmp_path / "s.csv")
+    writing = Writing.of(members, CutOff(0.5, "given"), asked)
+    table = Table.begun(asked.out, writing.columns, resume=False)
+    left = np.zeros((8, 8), np.float32)
+    left[2:4, :4] = 0.9
+    geometry = Geometry.fit((0, 0, 8, 8), 8, keep_aspect=False)
+    prepared = Prepared(Found("x.png", "x"), geometries=(geometry, geometry), shape=(8, 8))
+    said = [Answer(0.9, (0.9, 0.9), maps=[left, left[:, ::-1]]), Answer(0.9, (0.9, 0.9), maps=[left, left])]
+    writing.write(table, [(prepared, each) for each in said], Outcome(writing.cut_off))
+    apart, together = pd.read_csv(asked.out).to_dict("records")
+    assert (apart["decision"], apart["area"]) == ("no opacity", 0)
+    assert apart["score"] == pytest.approx(0.45)
+    assert (together["decision"], together["area"]) == ("opacity", 8 / 64)
+    assert together["score"] == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize("given", [0.3, None])
 def test_cut_off__of_one_run_is_its_own_unless_given(given: float | None) -> None:
     facts = {"class_names": ("Normal", "Pneumonia"), "is_binary": True, "threshold": 0.7}

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,18 @@ def settle(trainer: DictConfig) -> str:
     if accelerator == "cpu" and str(trainer.precision).startswith("16"):  # Lightning would take bfloat16 instead
         raise ConfigError(f"trainer.precision={trainer.precision} needs a GPU: on a CPU give bf16-mixed or 32-true")
     return accelerator
+
+
+def lowered(precision: str, accelerator: str) -> torch.dtype | None:
+    """The type that a run of this `trainer.precision` computes in; None: float32, as where the device has no other."""
+    if precision.startswith("bf16"):
+        return torch.bfloat16 if has_bf16(accelerator) else None
+    return torch.float16 if precision.startswith("16") and accelerator == "cuda" else None
+
+
+def computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[None]:
+    """Compute in a lower type what Lightning would, or everything in float32."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def has_bf16(accelerator: str) -> bool:

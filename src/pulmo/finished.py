@@ -57,6 +57,12 @@ class FinishedRun:
             raise RunError(f"{path} cannot be read: {error}") from error
 
     @cached_property
+    def precision(self) -> str:
+        """Its `trainer.precision`; "32-true" where the folder does not know."""
+        config = self.config if self.has("config.yaml") else DictConfig({})
+        return str(OmegaConf.select(config, "trainer.precision") or "32-true")
+
+    @cached_property
     def overrides(self) -> list[str]:
         """The overrides that the run was begun with; empty where the folder does not know."""
         path = self.folder / "overrides.yaml"

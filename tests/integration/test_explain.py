@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pulmo import run
+from pulmo import execution, run
 from pulmo.cli import app
 from tests.conftest import SMALL, compose_in, once
 
@@ -65,6 +65,28 @@ def test_explain__draws_the_worst_of_the_test_split_and_measures_all(finished: P
     assert "Where the heat lies" in page
     assert 'src="data:image/png' in page
     assert (folder / "figures" / "sheet_01.png").is_file()
+
+
+def test_explain__pictures_of_an_earlier_call_are_taken_away_and_nothing_else(finished: Path) -> None:
+    folder = finished / "explanations" / "gradcam_test"
+    explain(finished, "--worst", 3)
+    (folder / "images" / "mine.png").touch()
+    (folder / "figures" / "sheet_02.png").touch()
+    explain(finished, "--best", 1)
+    assert len(list((folder / "images").iterdir())) == 3
+    assert (folder / "images" / "mine.png").exists()
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == ["localisation.png", "sheet_01.png"]
+
+
+def test_explain__scores_are_in_the_runs_own_precision(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    whole = pd.read_csv(finished / "predictions_test.csv").set_index("image_id")["score"]
+    config = finished / "config.yaml"
+    config.write_text(config.read_text().replace("precision: 32-true", "precision: bf16-mixed"))
+    explain(finished, "--worst", 1, "--out", finished / "x")
+    table = pd.read_csv(finished / "x" / "images.csv").set_index("image_id")
+    assert 1e-4 < (table["score"] - whole.loc[table.index]).abs().max() < 0.05
 
 
 def test_explain__draws_the_image_that_is_named_with_a_layers_feature_maps(finished: Path) -> None:

@@ -112,6 +112,22 @@ def test_inspect__unreadable_files_are_listed_each_with_its_cause(flawed: tuple[
     assert "3 files cannot be read: data.on_error=skip leaves them out" in said
 
 
+def test_inspect__files_that_cannot_be_read_are_not_called_free_of_leaks(
+    inspect: Inspect, phantoms: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(phantoms / "kermany", tmp_path / "data")
+    test = [path for path in (tmp_path / "data" / "test").rglob("*.*") if path.is_file()]
+    for path in test:
+        path.write_bytes(b"junk")
+    status, said, out = inspect("data=kermany", f"data.root={tmp_path / 'data'}")
+    last, of = said.strip().splitlines()[-1], counts_of(out)["all/images"]
+    assert status == 0
+    told = f"none by duplicates of {of - len(test)} of {of} images; the others have no file or cannot be read"
+    assert last.startswith("no leak by patient")
+    assert last.endswith(told)
+    assert f"<p>{last[0].upper()}{last[1:]}." in (out / "inspect.html").read_text()
+
+
 def test_inspect__quick_reads_no_file(inspect: Inspect, leaking: Path) -> None:
     status, said, out = inspect("data=kermany", f"data.root={leaking}", "--quick")
     assert status == 0
@@ -119,6 +135,7 @@ def test_inspect__quick_reads_no_file(inspect: Inspect, leaking: Path) -> None:
     assert ("drawn phantoms" in said) == (leaking / "PHANTOM.txt").exists()
     assert pd.read_csv(out / "unreadable.csv").empty
     assert counts_of(out)["all/images"] == 66
+    assert "unreadable" not in counts_of(out), "which is not known"
 
 
 def test_inspect__a_patient_in_two_splits_is_told_where_training_would_refuse(

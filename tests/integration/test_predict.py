@@ -123,7 +123,7 @@ def test_out__is_predictions_csv_here_and_is_not_written_over(
     result = predicted(runs / "one", mixed, status=1)
     assert result.stderr.startswith("pulmo: predictions.csv is there already: --resume goes on with it")
     assert (tmp_path / "predictions.csv").read_bytes() == before
-    told = json.loads((tmp_path / "predictions.json").read_text())
+    told = json.loads((tmp_path / "predictions.csv.json").read_text())
     assert told["threshold_is"] == "fitted by the run"
     assert told["runs"][0]["run"] == str((runs / "one").resolve())
 

@@ -40,7 +40,7 @@ def predict(
     batch_size: Annotated[int | None, typer.Option(help="Images that the network sees at once.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; as many as pay unless given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 where it is native, not for boxes), 32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (each run's own, 32 for boxes), 32 or bf16.")] = "auto",
 ) -> None:
     """Score images of any kind: a table of scores and decisions, masks, boxes. One bad file is a row with its error."""
     from pulmo.interruption import Interrupted

@@ -28,6 +28,14 @@ Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 MAX_SIDE = 16_384  # larger than any detector: a damaged header, or an attempt to fill the memory
 MAX_BYTES = 2 << 30  # of a file: more than so many pixels take
 
+RESULTS = {
+    "SEG": "a segmentation",
+    "PR": "a presentation state",
+    "SR": "a structured report",
+    "KO": "a selection of key objects",
+}
+"""DICOM objects about images, by Modality (PS3.3 C.7.3.1.1.1)."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -74,11 +82,14 @@ def content_of(path: str | Path) -> bytes:
     return data
 
 
-def grey_of(data: bytes, path: str | Path, side: int | None = None) -> Reading:
-    """What `read_grey` gives of a file's bytes; `path` is named in errors, and its suffix tells bare DICOM."""
+def grey_of(data: bytes, path: str | Path, side: int | None = None, *, mask: bool = False) -> Reading:
+    """What `read_grey` gives of a file's bytes; `path` is named in errors, and its suffix tells bare DICOM.
+
+    A `mask` may be a DICOM segmentation.
+    """
     path = Path(path)
     if data[128:132] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}:
-        reading = _read_plain_dicom(data, side) or _read_dicom(data, path)
+        reading = _read_plain_dicom(data, side) or _read_dicom(data, path, mask=mask)
     else:
         reading = _read_picture(data, path, side)
     _refuse_large(reading.shape, path)  # of the few kinds whose header is not read
@@ -90,7 +101,7 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]
 
     A mask drawn at another resolution of the same picture is scaled to it (nearest neighbour).
     """
-    mask = (read_grey(path).image > 0).astype(np.uint8)
+    mask = (grey_of(content_of(path), path, mask=True).image > 0).astype(np.uint8)
     if mask.shape != shape:
         mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(mask, np.uint8)
@@ -194,7 +205,7 @@ def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
     return stretched
 
 
-def _read_dicom(data: bytes, path: Path) -> Reading:
+def _read_dicom(data: bytes, path: Path, *, mask: bool = False) -> Reading:
     import pydicom
     from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -206,6 +217,8 @@ def _read_dicom(data: bytes, path: Path) -> Reading:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(BytesIO(data))
+            if not mask:
+                _refuse_results(dataset, path)
             pixels = _decode(dataset, path)
             photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
             if photometric == "PALETTE COLOR":
@@ -230,6 +243,15 @@ def _read_dicom(data: bytes, path: Path) -> Reading:
         raise UnreadableImageError(str(path), _cause(error)) from error
     image = _full_range(pixels, path)
     return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, image.shape, header)
+
+
+def _refuse_results(dataset: Any, path: Path) -> None:
+    """Raise for what archives keep beside radiographs: it has grey of its own that a network would answer to."""
+    modality = str(dataset.get("Modality") or "")
+    if modality in RESULTS:
+        raise UnreadableImageError(str(path), f"{RESULTS[modality]} (Modality {modality}), no radiograph")
+    if dataset.get("BitsAllocated") == 1:
+        raise UnreadableImageError(str(path), "its pixels have one bit: a mask, no radiograph")
 
 
 def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:

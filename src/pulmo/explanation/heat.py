@@ -57,6 +57,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         raise ConfigError(f"--{asked.choice} needs labels: leave it out for files, or give --split")
     folder = Folder(asked.folder(run, asked.method, images))
     table, rows = _located(task, images, heat)
+    folder.begin()
     folder.csv("images.csv", table)
     places = chosen(table, asked.choice, asked.count, asked.image_ids)
     of_called = asked.predicted or not heat.binary
@@ -68,7 +69,10 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         "layer": f"{layer}: a cell of the map is {size // layer.width} of the {size} pixels that the network sees",
         "drawn": f"{CHOICES[asked.choice].lower()}: {len(places)}",
     }
-    sections = [Section("What was explained", [Facts(facts)]), *_localisation(folder, table, facts, asked.resamples)]
+    sections = [
+        Section("What was explained", [Facts(facts)]),
+        *_localisation(folder, table, facts, heat, asked.resamples),
+    ]
     sections += _drawn(folder, task, images, heat, table.iloc[places], [rows[place] for place in places], asked)
     return folder.page(f"Heat maps of {images.name}", run.name, sections)
 
@@ -108,12 +112,14 @@ def _boxes(images: Images, look: Look) -> npt.NDArray[np.float32]:
     return look.prepared.geometry.boxes(boxes)
 
 
-def _localisation(folder: Folder, table: pd.DataFrame, facts: dict[str, str], resamples: int) -> list[Section]:
+def _localisation(
+    folder: Folder, table: pd.DataFrame, facts: dict[str, str], heat: HeatMaps, resamples: int
+) -> list[Section]:
     """Write localisation.csv and .json and tell it, where lungs or boxes are known."""
     columns = {
         REGIONS[name]: {figure: f"{figure}_{name}" for figure in FIGURES} for name in REGIONS if f"area_{name}" in table
     }
-    found = summary(table, columns, resamples)
+    found = summary(table, columns, resamples, binary=heat.binary)
     folder.json("localisation.json", {**facts, "tolerance": TOLERANCE, "rows": as_plain(found)})
     if found.empty:
         return []

@@ -32,11 +32,13 @@ class Images:
     """What is explained: one row an image in `table`, with `TABLE_COLUMNS`; label -1 where it is not known.
 
     name  such as "kermany test"; `lungs` says whether any row has a lung mask, `labelled` whether labels are known
+    precision  `trainer.precision` of the run, by which its scores are
     """
 
     name: str
     table: pd.DataFrame
     preprocess: Preprocess
+    precision: str = "32-true"
 
     @property
     def lungs(self) -> bool:
@@ -105,7 +107,7 @@ def of_split(run: FinishedRun, split: Split, overrides: Sequence[str], folder: P
         table = table.assign(mask=_lungs(lungs, table, Path(config.data.root), str(config.data.cache_dir)))
     choice = next((override.partition("=")[2] for override in overrides if override.startswith("data=")), None)
     name = choice or OmegaConf.select(config, "choices.data") or type(datamodule).__name__.lower()
-    return Images(f"{name} {split}", table.reset_index(drop=True), datamodule.preprocess)
+    return Images(f"{name} {split}", table.reset_index(drop=True), datamodule.preprocess, run.precision)
 
 
 def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Images:
@@ -132,7 +134,7 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
     if lungs is not None:
         cache_dir = os.environ.get("PULMO_CACHE", "~/.cache/pulmo")  # as conf/data has it
         table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), cache_dir)
-    return Images("files", table, preprocess)
+    return Images("files", table, preprocess, run.precision)
 
 
 def _datamodule(run: FinishedRun, config: DictConfig) -> ChestDataModule:

@@ -45,11 +45,18 @@ def picture_of(geometry: Geometry) -> Mask:
     return picture
 
 
-def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
-    """Which images are true and false positives and negatives of two classes, behind all of them; none is empty."""
+def groups_of(table: pd.DataFrame, *, binary: bool = True) -> dict[str, Mask]:
+    """Which images are true and false positives and negatives, behind all of them; none is empty.
+
+    Of more than two classes, where a positive may be called another one: which are called rightly, and which wrongly.
+    """
     label, prediction = table["label"].to_numpy() > 0, table["prediction"].to_numpy() > 0
     groups = {ALL: np.ones(len(table), bool)}
-    if (table["label"] >= 0).all():
+    known = bool((table["label"] >= 0).all())
+    if known and not binary:
+        right = (table["label"] == table["prediction"]).to_numpy()
+        groups |= {"called rightly": right, "called wrongly": ~right}
+    elif known:
         groups |= {
             "true positives": label & prediction,
             "false positives": ~label & prediction,
@@ -59,7 +66,13 @@ def groups_of(table: pd.DataFrame) -> dict[str, Mask]:
     return {name: group for name, group in groups.items() if group.any()}
 
 
-def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resamples: int = 10_000) -> pd.DataFrame:
+def summary(
+    table: pd.DataFrame,
+    regions: Mapping[str, Mapping[str, str]],
+    resamples: int = 10_000,
+    *,
+    binary: bool = True,
+) -> pd.DataFrame:
     """One row a region and group, none that is all over again: images, and each figure as an `Interval` by patient.
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
@@ -69,7 +82,7 @@ def summary(table: pd.DataFrame, regions: Mapping[str, Mapping[str, str]], resam
     rows = []
     for region, columns in regions.items():
         known = int(table[columns["area"]].notna().sum())
-        for group, member in groups_of(table).items():
+        for group, member in groups_of(table, binary=binary).items():
             part = table[member & table[columns["area"]].notna().to_numpy()]
             if part.empty or (len(part) == known and group != ALL):
                 continue

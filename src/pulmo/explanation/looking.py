@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from pulmo.data.preparing import Prepared
+from pulmo.execution import computing_in, lowered
 from pulmo.explanation.images import Images
 from pulmo.heatmaps import HeatMaps
 from pulmo.metrics.classification import scores_of
@@ -47,23 +48,26 @@ def looks(task: Task, images: Images, rows: Sequence[int], heat: HeatMaps | None
     for pair in found:
         waiting.append(pair)
         if len(waiting) == BATCH:
-            yield from _looked(task, waiting, heat)
+            yield from _looked(task, waiting, heat, images.precision)
             waiting = []
     if waiting:
-        yield from _looked(task, waiting, heat)
+        yield from _looked(task, waiting, heat, images.precision)
 
 
-def _looked(task: Task, pairs: list[tuple[int, Prepared]], heat: HeatMaps | None) -> Iterator[Look]:
+def _looked(task: Task, pairs: list[tuple[int, Prepared]], heat: HeatMaps | None, precision: str) -> Iterator[Look]:
     batch = torch.from_numpy(np.stack([prepared.image for _, prepared in pairs]))[:, None].to(task.device)
-    said = probabilities(task, batch)
+    said = probabilities(task, batch, precision)
     maps = [None] * len(pairs) if heat is None else list(heat(batch))
     for (row, prepared), probability, found in zip(pairs, said, maps, strict=True):
         yield Look(row, prepared, probability, found)
 
 
-def probabilities(task: Task, images: Tensor) -> npt.NDArray[np.float64]:
-    """(B, K) float64 of the classes; of a segmentation (B, 2), by the highest probability of a pixel."""
-    with torch.inference_mode():
+def probabilities(task: Task, images: Tensor, precision: str = "32-true") -> npt.NDArray[np.float64]:
+    """(B, K) float64 of the classes; of a segmentation (B, 2), by the highest probability of a pixel.
+
+    In the run's own `precision`, so that scores and decisions are those of its predictions; heat is in float32.
+    """
+    with torch.inference_mode(), computing_in(lowered(precision, task.device.type), task.device):
         logits = task(images).float().cpu()
     scores = logits.sigmoid().flatten(1).amax(1) if isinstance(task, SegmentationTask) else scores_of(logits)
     if scores.ndim == 1:

@@ -1,8 +1,9 @@
 """The shortcut probe: the images of a split again with parts taken away, and what the network still makes of them.
 
 After Zech et al. 2018 (10.1371/journal.pmed.1002683) and DeGrave et al. 2021 (10.1038/s42256-021-00338-7): networks for
-chest radiographs learn what surrounds the lungs. An interval above 0.5 on images without lungs proves that the network
-can use what is left; one around 0.5 does not prove that it never does, since it was not trained on such images.
+chest radiographs learn what surrounds the lungs. An interval on images without lungs that leaves 0.5 out, on either
+side, proves that the network reads what is left; one around 0.5 does not prove that it never does, since it was not
+trained on such images.
 """
 
 import math
@@ -30,7 +31,7 @@ from pulmo.tasks.classification import ClassificationTask
 Pixels = npt.NDArray[np.uint8]
 EXAMPLES = 2  # of each of the two classes
 CHANCE = 0.6
-"""AUROC up to which an interval around 0.5 counts as chance: beyond, too few images were looked at."""
+"""AUROC up to which, and from 1 less which, an interval around 0.5 counts as chance: beyond, images are too few."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,18 @@ class Row:
 
     @property
     def tells(self) -> bool:
-        """Whether the network ranks images better than chance whose lungs were taken away."""
-        return self.occlusion.blind and self.auroc.low > 0.5
+        """Whether the network ranks images whose lungs were taken away, rightly or the other way round."""
+        return self.occlusion.blind and self.ranks
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the interval leaves chance out, on either side."""
+        return self.auroc.low > 0.5 or self.auroc.high < 0.5
 
     @property
     def clears(self) -> bool:
         """Whether it does not, within an interval that is narrow enough to say so; of rows with lungs always."""
-        return not self.occlusion.blind or (self.auroc.low <= 0.5 and self.auroc.high <= CHANCE)
+        return not self.occlusion.blind or 1 - CHANCE <= self.auroc.low <= 0.5 <= self.auroc.high <= CHANCE
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def _scored(
 
     def flush() -> None:
         batch = torch.from_numpy(np.stack([image for _, _, image in waiting]))[:, None].to(task.device)
-        for (name, row, _), probability in zip(waiting, probabilities(task, batch), strict=True):
+        for (name, row, _), probability in zip(waiting, probabilities(task, batch, images.precision), strict=True):
             said[name][row] = probability
         waiting.clear()
 
@@ -218,14 +224,10 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
     by_name = {row.occlusion.name: row for row in rows}
     said = [
         f"{row.occlusion.name}: still ranks {of_class} with AUROC {row.auroc}, {row.occlusion.where}"
+        + ("" if row.auroc.low > 0.5 else "; below 0.5: what is left is read the other way round")
         for row in rows
         if row.tells
     ]
-    outline = by_name.get("outline alone")
-    if said and outline is not None and outline.auroc.low > 0.5:
-        said.append(
-            f"the outline of the lung masks alone gives {outline.auroc}: with the lungs removed it may read that"
-        )
     if said and images.preprocess.needs_mask and images.preprocess.use in ("lungs", "thorax"):
         said.append(f"the run is shown images times their {images.preprocess.use} mask, so it always sees an outline")
     if not said:
@@ -237,14 +239,15 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
             )
         else:
             said.append(
-                f"too few images to tell: without lungs the interval of the AUROC reaches 0.5, but also above {CHANCE} "
-                f"({blind})"
+                "too few images to tell: without lungs the interval of the AUROC holds 0.5, and also values beyond "
+                f"{1 - CHANCE:g} to {CHANCE:g} ({blind})"
             )
-    said += [
-        f"{row.occlusion.name}: AUROC {row.auroc}, below 0.5, so what is left is read the other way round"
-        for row in rows
-        if row.occlusion.blind and row.auroc.high < 0.5
-    ]
+    outline = by_name.get("outline alone")
+    if outline is not None and outline.ranks:
+        said.append(
+            f"the outline of the lung masks alone gives {outline.auroc}: the masks' shape tells of the class, and with "
+            "the lungs removed the network may read that; of what it reads in a whole film this says nothing"
+        )
     if not images.lungs:
         said.append("no lung masks: borders and centre alone were probed; --lungs=FOLDER gives masks, or a run's")
     return said

@@ -12,10 +12,11 @@ from pulmo.report.probing import occluded_aurocs, occlusion_examples
 from pulmo.report.screen import screen
 
 LIMITS = (
-    "An interval above 0.5 without lungs proves that the network can use what is left. One that reaches 0.5 does not "
-    "prove that it never does: it was not trained on such images, and what shows only together with the lungs, such as "
-    "their exposure, is not probed. Lung masks often leave consolidations out, which then are among the rest: the box "
-    "around the lungs and the borders are the harder tests."
+    "An interval without lungs that leaves 0.5 out, above it or below, proves that the network reads what is left. One "
+    "that holds 0.5 does not prove that it never does: it was not trained on such images, and what shows only together "
+    "with the lungs, such as their exposure, is not probed. Lung masks often leave consolidations out, which then are "
+    "among the rest: the box around the lungs and the borders are the harder tests. The outline alone is a drawing of "
+    "the masks' shape: it says what masks give away, not what the network reads in a whole film."
 )
 
 

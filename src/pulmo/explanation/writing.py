@@ -24,6 +24,16 @@ from pulmo.transforms.preprocess import to_uint8
 
 LARGEST = 2048  # pixels, the longer side of an overlay: a detector's own 3,000 add nothing to a 7 × 7 map
 
+NUMBER = "[0-9][0-9][0-9]"
+DRAWN = (
+    f"images/{NUMBER}*_overlay.png",
+    f"images/{NUMBER}*_heat.png",
+    f"features/{NUMBER}*.png",
+    "figures/sheet_[0-9][0-9]*.png",
+    "figures/localisation.png",
+    "localisation.csv",
+)
+
 
 class Folder:
     """A folder that is made when something is written into it; raises `DataError` where that cannot be."""
@@ -34,6 +44,15 @@ class Folder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot write to {path}: {error.strerror}; give another --out") from error
+
+    def begin(self) -> None:
+        """Take away what an earlier call drew here, which would stand among the new; a user's own files stay."""
+        try:
+            for pattern in DRAWN:
+                for path in self.path.glob(pattern):
+                    path.unlink()
+        except OSError as error:
+            raise DataError(f"cannot write to {self.path}: {error.strerror}; give another --out") from error
 
     def write(self, name: str, data: bytes | str) -> None:
         """Write a file as a whole."""

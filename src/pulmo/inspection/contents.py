@@ -60,6 +60,11 @@ class Contents:
         return failed[["image_id", "split", "path", "error"]].rename(columns={"error": "cause"})
 
     @property
+    def looked_at(self) -> int:
+        """Images whose pixels were compared; 0 where no file was read."""
+        return 0 if self.duplicates is None else int((self.table["there"] & (self.table["error"] == "")).sum())
+
+    @property
     def absent(self) -> int:
         """Listed images without a file."""
         return int((~self.table["there"]).sum())

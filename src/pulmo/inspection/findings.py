@@ -33,6 +33,9 @@ def verdict(found: Contents) -> str:
     unsure = f", as far as patients are known (of {found.nameless:,} images they are not)" if found.nameless else ""
     if found.duplicates is None:
         return f"no leak by patient{unsure}; duplicates were not looked for, since no file was read"
+    if found.looked_at < len(found.table):
+        part = f"{found.looked_at:,} of {len(found.table):,} images; the others have no file or cannot be read"
+        return f"no leak by patient{unsure}, none by duplicates of {part}"
     return f"no leak by patient{unsure}, none by duplicates"
 
 
@@ -122,7 +125,9 @@ def counts(found: Contents) -> dict[str, int]:
         for label, name in enumerate(found.class_names):
             figures[f"{split}/images/{name}"] = int((part["label"] == label).sum())
     figures["boxes"] = int(found.table["boxes"].map(len).sum())
-    figures["absent"], figures["unreadable"] = found.absent, len(found.unreadable)
+    figures["absent"] = found.absent
+    if found.duplicates is not None:  # else it is not known
+        figures["unreadable"] = len(found.unreadable)
     figures["patients_across_splits"] = len(found.crossing)
     if found.duplicates is not None:
         for kind, row in by_kind(found.duplicates).iterrows():

@@ -115,7 +115,7 @@ def write(found: Contents, folder: Path, overrides: Sequence[str]) -> Path:
 
 def _page(found: Contents, overrides: Sequence[str], pictures: dict[str, Picture]) -> str:
     told = findings.leaks(found)
-    kind = "warning" if told else "plain" if found.duplicates is None else "good"
+    kind = "warning" if told else "good" if found.looked_at == len(found.table) else "plain"
     verdict = findings.verdict(found)
     facts = {name: f"{number:,}" for name, number in _tally(found).items()}
     blocks: list[Block] = [Text(_sentence(verdict), kind), _tiles(found)]  # type: ignore[arg-type]

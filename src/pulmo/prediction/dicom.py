@@ -5,8 +5,9 @@ Segmentation IOD: PS3.3 A.51; report: template TID 1500, Measurement Report, PS3
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ from pulmo.prediction.table import whole
 PRIVATE = "99PULMO"  # PS3.16, 8: designators of private coding schemes begin with 99
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "Rows", "Columns")
 OPTIONAL = ("PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
+REFUSALS = (AttributeError, ValueError, TypeError, LookupError)  # highdicom's of what it is given
 MASKS = {"lungs": ("91723000", "SCT", "Anatomical Structure", "39607008", "SCT", "Lung")}
 OPACITY = ("49755003", "SCT", "Morphologically Abnormal Structure", "112001", "DCM", "Opacity")
+
+
+class NoResultError(DataError):
+    """An image's file has no result, for a cause of its own: the others are none the worse."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +61,24 @@ class DicomResults:
     ) -> None:
         """Write the result on the DICOM file `source` to `path`, whole or not at all.
 
-        `boxes` are xyxy with score in pixels of the file. Raises `DataError` for a source that is no DICOM file, or
-        lacks what ties a result to its study.
+        `boxes` are xyxy with score in pixels of the file. Raises `NoResultError` for a source that is gone or no DICOM
+        file, or lacks what ties a result to its study; `DataError` where `path` cannot be written.
         """
-        image = _header(source)
+
+        def made(image: Any) -> bytes:
+            if mask is not None:
+                result = self._segmentation(image, mask)
+            else:
+                result = self._report(image, score, cut_off, decision, boxes)
+            content = BytesIO()
+            result.save_as(content)
+            return content.getvalue()
+
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # highdicom's about values that others wrote
-            try:
-                if mask is not None:
-                    made = self._segmentation(image, mask)
-                else:
-                    made = self._report(image, score, cut_off, decision, boxes)
-            except (AttributeError, ValueError, TypeError, LookupError) as error:
-                raise DataError(f"no DICOM result: {str(error).splitlines()[0]}") from error
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as part:
-                made.save_as(part)
+            warnings.simplefilter("ignore")  # pydicom's and highdicom's about values that others wrote
+            content = _accepted(made, _header(source))
+        with whole(path) as part:
+            part.write_bytes(content)
 
     def _segmentation(self, image: Any, mask: npt.NDArray[np.uint8]) -> Any:
         import highdicom as hd
@@ -181,21 +189,51 @@ class DicomResults:
 
 
 def _header(source: str) -> Any:
-    """The DICOM file without its pixels; raises `DataError` for what cannot be tied to a study."""
+    """The DICOM file without its pixels, its text decoded; raises `NoResultError` where it has no study."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
         header = pydicom.dcmread(source, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise DataError("no DICOM result: the image is no DICOM file") from error
+        header.decode()
+        header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: of the others highdicom takes some; and for a class's name
+    except InvalidDicomError as error:
+        raise NoResultError("no DICOM result: the image is no DICOM file") from error
+    except (OSError, EOFError, *REFUSALS) as error:
+        cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise NoResultError(f"no DICOM result: its header cannot be read ({cause})") from error
     lacking = [name for name in NEEDED if not header.get(name)]
     if lacking:
-        raise DataError(f"no DICOM result: the file has no {', '.join(lacking)}")
+        raise NoResultError(f"no DICOM result: the file has no {', '.join(lacking)}")
     for name in OPTIONAL:  # highdicom asks for each, empty or not
         if name not in header:
             setattr(header, name, None)
     return header
+
+
+def _accepted(made: Callable[[Any], bytes], header: Any) -> bytes:
+    """What is made of the header; of `OPTIONAL` elements that highdicom refuses, such as a date that is none, without.
+
+    Raises `NoResultError` where these are not the cause.
+    """
+    try:
+        return made(header)
+    except REFUSALS as error:
+        refused = error
+    given = {name: header.get(name) for name in OPTIONAL if header.get(name)}
+    for name in given:
+        setattr(header, name, None)
+    try:
+        content = made(header)
+    except REFUSALS:
+        raise NoResultError(f"no DICOM result: {str(refused).partition(chr(10))[0]}") from refused
+    for name, value in given.items():
+        setattr(header, name, value)
+        try:
+            content = made(header)
+        except REFUSALS:
+            setattr(header, name, None)
+    return content
 
 
 def _measured(score: float, cut_off: float | None) -> list[Any]:

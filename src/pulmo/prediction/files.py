@@ -2,10 +2,13 @@
 
 import csv
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from pulmo.prediction.table import Table, whole
+
+log = logging.getLogger(__name__)
 
 FINDING = {"id": 1, "name": "opacity"}
 
@@ -24,16 +27,20 @@ def boxes_of(text: str) -> Iterator[tuple[float, float, float, float, float]]:
         yield score, x, y, width, height
 
 
+def paths_of(out: Path) -> list[Path]:
+    """The files that `write_boxes` writes."""
+    return [out.with_name(f"{out.stem}_{name}") for name in ("boxes.csv", "boxes.coco.json", "submission.csv")]
+
+
 def write_boxes(table: Table) -> list[Path]:
     """Write `NAME_boxes.csv`, `NAME_boxes.coco.json` and `NAME_submission.csv` beside the table.
 
     The first has `path, x1, y1, x2, y2, score`. The second is COCO's format with a score in each annotation
     (cocodataset.org, Data format); an image that could not be read is in none but the submission, where the challenge
     wants a row for each image: `patientId`, the file's name without its suffix, and `PredictionString`
-    (kaggle.com/c/rsna-pneumonia-detection-challenge, page Evaluation).
+    (kaggle.com/c/rsna-pneumonia-detection-challenge, page Evaluation). Warns where several files have one name.
     """
-    folder, stem = table.out.parent, table.out.stem
-    paths = [folder / f"{stem}_{name}" for name in ("boxes.csv", "boxes.coco.json", "submission.csv")]
+    paths = paths_of(table.out)
     with whole(paths[0]) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "x1", "y1", "x2", "y2", "score"])
@@ -49,7 +56,14 @@ def write_boxes(table: Table) -> list[Path]:
     with whole(paths[2]) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["patientId", "PredictionString"])
-        writer.writerows((Path(row["path"]).stem, row["boxes"]) for row in table.rows())
+        names, again = set[int](), 0
+        for row in table.rows():
+            name = Path(row["path"]).stem
+            again += hash(name) in names
+            names.add(hash(name))
+            writer.writerow([name, row["boxes"]])
+    if again:
+        log.warning("%s: %d rows have the patientId of another, since their files have one name", paths[2], again)
     return paths
 
 

@@ -1,7 +1,5 @@
 """A job: files found, decoded, looked at and written, each beside the others, so that none waits and none piles up."""
 
-import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,21 +14,19 @@ import torch
 from pulmo import interruption
 from pulmo.data.loaders import cores
 from pulmo.errors import ConfigError, DataError
-from pulmo.execution import has_bf16, keep_freed_memory
-from pulmo.prediction import lungs
+from pulmo.execution import keep_freed_memory, lowered
+from pulmo.prediction import description, lungs
 from pulmo.prediction.ahead import Behind, ahead
 from pulmo.prediction.answers import Panel
 from pulmo.prediction.decoding import Job, Reader, decoded
-from pulmo.prediction.files import write_boxes
+from pulmo.prediction.files import paths_of, write_boxes
 from pulmo.prediction.members import CutOff, Member, cut_off_of, members_of
 from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
 from pulmo.prediction.progress import told_of
-from pulmo.prediction.table import Table, whole
+from pulmo.prediction.table import Table
 from pulmo.prediction.views import FOUR, PLAIN
 from pulmo.prediction.writing import Writing
 from pulmo.tasks.detection import DetectionTask
-
-log = logging.getLogger(__name__)
 
 AHEAD = 2  # batches that are decoded, and those that are written, beside the one that the network has
 
@@ -49,8 +45,9 @@ class Asked:
     batch_size  images that the network sees at once; None: 4 for boxes, else 16, and 64 on a GPU
     workers     processes that decode; None: as many as pay; 0: this one, which a decoder that aborts takes along
     device      "auto" is the GPU where there is one
-    precision   "bf16", "32", or "auto": bf16 where the device has instructions for it, but for detectors, whose boxes
-                torchvision would round to that type: to 2 pixels of 512
+    precision   "bf16", "32", or "auto": each run's own where the device has instructions for it, and so its scores
+                are those that it gave itself; 32 for detectors, whose boxes torchvision would round to 2 pixels of 512,
+                and for lungs, as they were drawn for training
     """
 
     runs: Sequence[str]
@@ -96,11 +93,11 @@ def predict(asked: Asked) -> Outcome:
     asked = _settled(asked, members, device)
     writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
     source = lungs.source_of(members, asked.masks_from, asked.lungs)
-    with interruption.handled(), _table(asked, writing) as table:
-        _describe(asked, members, writing, device)
+    told = _told(asked, members, writing, source, device)
+    with interruption.handled(), _table(asked, writing, told) as table:
         outcome = Outcome(writing.cut_off, before=len(table.done))
         began = time.monotonic()
-        found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table, writing)
+        found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table)
         jobs = _jobs(asked, found, source, device)
         with told_of(_left(asked, table, writing)) as done:
             _carry_out(asked, members, writing, table, jobs, device, done, outcome)
@@ -125,7 +122,8 @@ def _carry_out(
     cv2.setNumThreads(1)  # its threads and torch's would wait for each other
     if device.type == "cpu":
         keep_freed_memory()
-    panel = Panel(members, device, bf16=_bf16(asked, members, device), views=FOUR if asked.tta else PLAIN)
+    types = [_type_of(asked, member, device) for member in members]
+    panel = Panel(members, device, types, FOUR if asked.tta else PLAIN)
     reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
     large = any(member.preprocess.needs_mask for member in members)
     prepared = decoded(jobs, reader, asked.workers or 0, depth=1 if large else 2)
@@ -143,8 +141,8 @@ def _jobs(asked: Asked, found: Iterator[Found], source: Member | Path | None, de
     if isinstance(source, Path):
         return lungs.with_masks_of(source, found)
     batch_size, workers = asked.batch_size or 1, asked.workers or 0
-    bf16 = _bf16(asked, [source], device)
-    return lungs.with_drawn(source, found, device, bf16=bf16, workers=workers, batch_size=batch_size)
+    drawn_in = _type_of(asked, source, device, of_lungs=True)
+    return lungs.with_drawn(source, found, device, drawn_in, workers=workers, batch_size=batch_size)
 
 
 def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | None:
@@ -155,59 +153,49 @@ def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | Non
     return (image for image in found if image.path not in table.done)
 
 
-def description_of(out: Path) -> Path:
-    """The file beside a table that says what made it."""
-    return out.with_name(f"{out.stem}.json")
-
-
-def _not_done(found: Iterator[Found], table: Table, writing: Writing) -> Iterator[Found]:
+def _not_done(found: Iterator[Found], table: Table) -> Iterator[Found]:
     """Leave out what has its row already."""
-    for image in found:
-        if image.path in table.done:
-            writing.name_of(image)  # is taken
-        else:
-            yield image
+    return (image for image in found if image.path not in table.done)
 
 
 @contextmanager
-def _table(asked: Asked, writing: Writing) -> Iterator[Table]:
-    table = Table.begun(asked.out, writing.columns, resume=asked.resume)
+def _table(asked: Asked, writing: Writing, told: dict[str, Any]) -> Iterator[Table]:
+    """The table, begun or gone on with, and its description; neither stays where nothing came of it."""
+    out, beside = asked.out, paths_of(asked.out) if writing.has_boxes else []
+    description.check(out, told, beside, resume=asked.resume)
+    new = not description.description_of(out).exists()
+    table = Table.begun(out, writing.columns, resume=asked.resume)
     try:
+        writing.go_on(table)
+        description.put_down(out, told, beside)
         yield table
     finally:
         table.close()
-        if table.empty:  # nothing came of it: the next try need not be a --resume
-            description_of(asked.out).unlink(missing_ok=True)
+        if table.empty and new:  # the next try need not be a --resume
+            description.description_of(out).unlink(missing_ok=True)
 
 
-def _describe(asked: Asked, members: Sequence[Member], writing: Writing, device: torch.device) -> None:
-    """Put down beside the table what its rows were made by; raises `DataError` where --resume would mix two jobs."""
-    path = description_of(asked.out)
-    told = {
+def _told(
+    asked: Asked, members: Sequence[Member], writing: Writing, source: Member | Path | None, device: torch.device
+) -> dict[str, Any]:
+    """What the rows are made by."""
+
+    def run(member: Member, *, of_lungs: bool = False) -> dict[str, str]:
+        made = _type_of(asked, member, device, of_lungs=of_lungs)
+        precision = "32-true" if made is None else "bf16-mixed" if made == torch.bfloat16 else "16-mixed"
+        return {"run": str(member.run.folder.resolve()), "checkpoint": member.digest, "precision": precision}
+
+    return {
         "pulmo": version("pulmo"),
-        "runs": [{"run": str(member.run.folder.resolve()), "checkpoint": member.digest} for member in members],
+        "runs": [run(member) for member in members],
         "class_names": list(members[0].task.class_names),
         "threshold": writing.cut_off.value,
         "threshold_is": writing.cut_off.source,
         "views": len(FOUR) if asked.tta else 1,
-        "masks_from": None if asked.masks_from is None else str(asked.masks_from),
-        "lungs": asked.lungs,
+        "masks_from": str(source.resolve()) if isinstance(source, Path) else None,
+        "lungs": run(source, of_lungs=True) if isinstance(source, Member) else None,
+        "device": str(device),
     }
-    if asked.resume and path.is_file():
-        differ = _differing(json.loads(path.read_text()), told)
-        if differ:
-            raise DataError(f"{asked.out} was begun with other {', '.join(differ)}: give another --out")
-    told |= {"device": str(device), "precision": "bf16-mixed" if _bf16(asked, members, device) else "32-true"}
-    with whole(path) as part:
-        part.write_text(json.dumps(told, indent=2) + "\n")
-
-
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Keys at which two descriptions differ, wherever the runs lie."""
-    keys = {key: key for key in ("threshold", "views", "masks_from", "lungs")}
-    differ = [key for key in keys if before.get(key) != now[key]]
-    checkpoints = [[run["checkpoint"] for run in told["runs"]] for told in (before, now)]
-    return differ if checkpoints[0] == checkpoints[1] else ["runs", *differ]
 
 
 def _device(name: str) -> torch.device:
@@ -233,7 +221,9 @@ def _settled(asked: Asked, members: Sequence[Member], device: torch.device) -> A
     return replace(asked, batch_size=size, workers=workers)
 
 
-def _bf16(asked: Asked, members: Sequence[Member], device: torch.device) -> bool:
+def _type_of(asked: Asked, member: Member, device: torch.device, *, of_lungs: bool = False) -> torch.dtype | None:
+    """What a member's network computes in, or one that draws the lungs for members; None: float32."""
     if asked.precision != "auto":
-        return asked.precision == "bf16"
-    return has_bf16(device.type) and not isinstance(members[0].task, DetectionTask)
+        return torch.bfloat16 if asked.precision == "bf16" else None
+    whole = of_lungs or isinstance(member.task, DetectionTask)
+    return None if whole else lowered(member.run.precision, device.type)

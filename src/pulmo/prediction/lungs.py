@@ -56,11 +56,17 @@ def _masked(folder: Path, image: Found) -> Job:
 
 
 def with_drawn(
-    segmenter: Member, found: Iterable[Found], device: torch.device, *, bf16: bool, workers: int, batch_size: int
+    segmenter: Member,
+    found: Iterable[Found],
+    device: torch.device,
+    lowered: torch.dtype | None,
+    *,
+    workers: int,
+    batch_size: int,
 ) -> Iterator[Job]:
     """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more."""
     task = segmenter.task
-    panel = Panel([segmenter], device, bf16=bf16)
+    panel = Panel([segmenter], device, [lowered])
     prepared = decoded(map(Job, found), Reader((segmenter.preprocess,)), workers)
 
     def jobs() -> Iterator[Job]:

@@ -66,6 +66,15 @@ def members_of(runs: Sequence[str]) -> list[Member]:
     return found
 
 
+def names_of(members: Sequence[Member]) -> list[str]:
+    """What each member is called beside the others: the last parts of its folder's path, as many as tell them apart."""
+    names, depth = [member.run.name for member in members], 2
+    while len(set(names)) < len(names):
+        depth += 1
+        names = ["/".join(member.run.folder.resolve().parts[-depth:]) for member in members]
+    return names
+
+
 def _question(task: Task) -> str:
     if isinstance(task, SegmentationTask):
         return f"where are the {task.target}?" if task.target == "lungs" else "which pixels are opacity?"

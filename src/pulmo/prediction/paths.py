@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from pulmo.errors import DataError
+from pulmo.prediction.description import is_of_results
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 STANDARD_INPUT = "-"
@@ -29,11 +30,12 @@ class Found(NamedTuple):
 def images_in(given: Sequence[str], listed: str | None = None, left_out: Collection[Path] = ()) -> Iterator[Found]:
     """Give each image of the `given` paths and of the file `listed` once, those of a folder by name.
 
-    A folder is walked with all below it, links followed; hidden names and the resolved folders `left_out` are passed
-    by, and so is what has neither an image's suffix nor DICOM's mark at byte 128. A path that is written out is given
-    whatever it is, so that its reading says what is wrong. `-` stands for the standard input, a path a line, as in the
-    file `listed`. In memory are the names of one folder and its parents, the matches of one pattern, and, unless a
-    single folder is given, a number for each image. Raises `DataError` where `listed` cannot be read.
+    A folder is walked with all below it, links followed; hidden names, masks that an earlier job has drawn and the
+    resolved folders `left_out` are passed by, and so is what has neither an image's suffix nor DICOM's mark at byte
+    128. A path that is written out is given whatever it is, so that its reading says what is wrong. `-` stands for the
+    standard input, a path a line, as in the file `listed`. In memory are the names of one folder and its parents, the
+    matches of one pattern, and, unless a single folder is given, a number for each image. Raises `DataError` where
+    `listed` cannot be read.
     """
     paths = itertools.chain.from_iterable(_lines(path) if path == STANDARD_INPUT else (path,) for path in given)
     if listed is not None:
@@ -48,7 +50,7 @@ def images_in(given: Sequence[str], listed: str | None = None, left_out: Collect
 def _once(found: Iterator[Found]) -> Iterator[Found]:
     seen = set[int]()  # eight bytes of each path rather than the path; that two agree is a matter of 1 in 10^7
     for image in found:
-        known = hash(os.path.normpath(image.path))
+        known = hash(os.path.abspath(image.path))
         if known not in seen:
             seen.add(known)
             yield image
@@ -103,6 +105,8 @@ def _walked(folder: str, root: str, left_out: frozenset[Path], above: frozenset[
     names.sort()
     for name in names:
         path = os.path.join(folder, name)
+        if name in folders and is_of_results(path):
+            continue
         if name in folders:
             yield from _walked(path, root, left_out, above | {resolved})
         elif _is_image(path):

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -20,17 +20,21 @@ ROW_GROUP = 64 << 20  # bytes of csv that become a row group or a part of one
 
 
 class Done:
-    """Which paths have their row: eight bytes each."""
+    """Which paths have their row, however they are spelt from here: eight bytes each."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._known: npt.NDArray[np.int64] = np.sort(np.fromiter(map(hash, paths), np.int64))
+        self._known: npt.NDArray[np.int64] = np.sort(np.fromiter(map(_known, paths), np.int64))
 
     def __len__(self) -> int:
         return len(self._known)
 
     def __contains__(self, path: str) -> bool:
-        place = int(np.searchsorted(self._known, hash(shown(path))))
-        return place < len(self._known) and bool(self._known[place] == hash(shown(path)))
+        place = int(np.searchsorted(self._known, _known(path)))
+        return place < len(self._known) and bool(self._known[place] == _known(path))
+
+
+def _known(path: str) -> int:
+    return hash(shown(os.path.abspath(path)))
 
 
 @dataclass
@@ -63,9 +67,15 @@ class Table:
             raise DataError(f"{there[0]} is there already: --resume goes on with it, or give another --out")
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            if out.exists() and not journal.exists():
-                _journal_from_parquet(out, journal, columns)
-            end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
+            made = out.exists() and not journal.exists()
+            if made:
+                _journal_from_parquet(out, journal)
+            try:
+                end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
+            except DataError:
+                if made:
+                    journal.unlink()
+                raise
             descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             os.ftruncate(descriptor, end)
             table = cls(out, columns, done, descriptor, end)
@@ -125,18 +135,20 @@ class Table:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to in the place of `path`, which then is there whole or as it was.
+    """Give a path to write to in the place of `path`, which then is there whole or as it was; its folder is made.
 
     Raises `DataError` where the disk takes no more.
     """
     part = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        part.unlink(missing_ok=True)  # rather than hold the last of a full disk
+        with suppress(OSError):  # its folder may be a file
+            part.unlink(missing_ok=True)  # rather than hold the last of a full disk
 
 
 def journal_of(out: Path) -> Path:
@@ -157,7 +169,11 @@ def _lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
 
 
 def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
-    """Where the last whole line ends, and which paths have one; raises `DataError` for a csv of other columns."""
+    """Where the last whole line ends, and which paths have one.
+
+    Raises `DataError` for what is not a csv of these columns, or has a quote that is opened before its last row and
+    never closed: nothing is cut off but a row that was being written.
+    """
     end, record, header = 0, b"", None
 
     def paths() -> Iterator[str]:
@@ -165,8 +181,10 @@ def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
         with open(journal, "rb") as file:
             for line in file:
                 record += line
-                if not line.endswith(b"\n") or record.count(b'"') % 2:
-                    continue  # within a quoted cell, or torn
+                if not line.endswith(b"\n") or record.count(b'"') % 2:  # within a quoted cell, or torn
+                    if header is not None and record != line and _is_row(line, columns):
+                        raise DataError(f"{journal} has a quote that is not closed, {end:,} bytes into it: mend it")
+                    continue
                 cells = next(csv.reader([record.decode("utf-8", "replace")]))
                 end, record = end + len(record), b""
                 if header is None:
@@ -175,10 +193,19 @@ def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
                     yield cells[0]
 
     done = Done(paths())
+    if header is None and not _lines([dict(zip(columns, columns, strict=True))], columns).startswith(record):
+        raise DataError(f"{journal} is no table that was begun here: give another --out")
     if header is not None and header != list(columns):
         differ = sorted({*header} ^ {*columns}) or "their order"
         raise DataError(f"{journal} was written by another command, see {differ}: give another --out")
     return end, done
+
+
+def _is_row(line: bytes, columns: Sequence[str]) -> bool:
+    """Whether a line is a whole row by itself, as no line within a quoted path is."""
+    if not line.endswith(b"\n") or line.count(b'"') % 2:
+        return False
+    return len(next(csv.reader([line.decode("utf-8", "replace")]), [])) == len(columns) > 1
 
 
 def unwritable(out: Path, error: OSError) -> DataError:
@@ -214,7 +241,7 @@ def _parquet(journal: Path, part: Path, columns: Sequence[str]) -> None:
             writer.write_batch(batch)
 
 
-def _journal_from_parquet(out: Path, journal: Path, columns: Sequence[str]) -> None:
+def _journal_from_parquet(out: Path, journal: Path) -> None:
     arrow = _pyarrow()
     try:
         stored = arrow.parquet.ParquetFile(out)

@@ -1,7 +1,5 @@
 """From the networks' answers to rows, masks and DICOM results."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmo.errors import DataError
-from pulmo.prediction.answers import Answer, mask_and_boxes
+from pulmo.prediction.answers import Answer, drawn
 from pulmo.prediction.decoding import IDS, Prepared
-from pulmo.prediction.dicom import DicomResults
+from pulmo.prediction.dicom import DicomResults, NoResultError
 from pulmo.prediction.files import boxes_text
-from pulmo.prediction.members import CutOff, Member
-from pulmo.prediction.paths import Found
-from pulmo.prediction.table import Table, shown, unwritable, whole
+from pulmo.prediction.members import CutOff, Member, names_of
+from pulmo.prediction.names import Names
+from pulmo.prediction.table import Table, shown, whole
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.segmentation import SegmentationTask
 from pulmo.transforms.components import largest_components
@@ -52,7 +50,10 @@ class Writing:
     dicom: Path | None
     results: DicomResults | None
     has_boxes: bool
-    _names: set[int] = field(default_factory=set)
+    _names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = Names({"mask": (self.masks, ".png"), "dicom": (self.dicom, ".dcm")})
 
     @classmethod
     def of(cls, members: Sequence[Member], cut_off: CutOff, asked: _Asked) -> "Writing":
@@ -64,7 +65,7 @@ class Writing:
         if len(task.class_names) > 2:
             columns += [f"score_{name}" for name in task.class_names]
         if len(members) > 1:
-            columns += [f"score@{member.run.name}" for member in members]
+            columns += [f"score@{name}" for name in names_of(members)]
         columns += ["area", "mask"] if draws else []
         columns += ["boxes"] if has_boxes else []
         columns += ["width", "height"]
@@ -84,6 +85,11 @@ class Writing:
         """Folders that are written to, which are no input."""
         return [folder.resolve() for folder in (self.masks, self.dicom) if folder is not None]
 
+    def go_on(self, table: Table) -> None:
+        """Keep the files that rows of the `table` name, wherever the walk comes by their images."""
+        if self.folders:
+            self._names.keep(table.rows())
+
     def write(self, table: Table, answers: Sequence[tuple[Prepared, Answer | None]], counts: _Counts) -> None:
         """Write each image's files, then all rows."""
         rows = [self._row(prepared, answer) for prepared, answer in answers]
@@ -96,14 +102,12 @@ class Writing:
         if answer is None:
             return row
         task, cut_off = self.members[0].task, self.cut_off.value
-        row |= {"score": answer.score, "threshold": cut_off}
         row |= dict(zip(("height", "width"), prepared.shape, strict=True))
-        row |= {f"score@{member.run.name}": score for member, score in zip(self.members, answer.members, strict=True)}
+        row |= {f"score@{name}": score for name, score in zip(names_of(self.members), answer.members, strict=True)}
         row |= {f"score_{name}": score for name, score in zip(task.class_names, answer.classes, strict=False)}
-        mask, boxes = None, answer.boxes
-        positive = cut_off is not None and answer.score >= cut_off
+        mask, boxes, score = None, answer.boxes, answer.score
         if isinstance(task, SegmentationTask) and cut_off is not None:
-            mask, found = mask_and_boxes(answer, prepared, cut_off, task.smallest_area)
+            mask, found, score = drawn(answer, prepared, cut_off, task.smallest_area)
             if task.target == "lungs":
                 mask = largest_components(mask, 2, fill=True)
             boxes = found if self.has_boxes else None
@@ -112,22 +116,23 @@ class Writing:
             if mask is None:
                 boxes = boxes[boxes[:, 4].astype(np.float64) >= (cut_off or 0)]
             row["boxes"] = boxes_text(boxes.tolist())
+        positive = cut_off is not None and score >= cut_off
+        row |= {"score": score, "threshold": cut_off}
         best = int(np.argmax(answer.classes)) if answer.classes else int(positive)
         row["decision"] = task.class_names[best]
-        self._files(row, prepared, answer, mask, boxes)
+        self._files(row, prepared, mask, boxes)
         return row
 
     def _files(
         self,
         row: dict[str, Any],
         prepared: Prepared,
-        answer: Answer,
         mask: npt.NDArray[np.uint8] | None,
         boxes: npt.NDArray[np.float32] | None,
     ) -> None:
         if self.masks is None and self.results is None:
             return
-        name = self.name_of(prepared.image)
+        name = self._names.of(prepared.image)
         if self.masks is not None and mask is not None:
             path = self.masks / f"{name}.png"
             _write_png(path, mask)
@@ -138,34 +143,18 @@ class Writing:
                 self.results.write(
                     prepared.image.path,
                     path,
-                    score=answer.score,
+                    score=row["score"],
                     cut_off=self.cut_off.value,
                     decision=row["decision"],
                     mask=mask,
                     boxes=[] if boxes is None else boxes.tolist(),
                 )
                 row["dicom"] = shown(str(path))
-            except DataError as error:
-                if isinstance(error.__cause__, OSError):  # the disk, not the image
-                    raise
+            except NoResultError as error:  # of the image, not of the disk
                 row["error"] = str(error)
-
-    def name_of(self, image: Found) -> str:
-        """The image's name among what is written; behind a name that another image has, a digest of the path."""
-        if self.masks is None and self.results is None:
-            return image.name
-        name = os.path.normpath(image.name).replace(f"..{os.sep}", "")
-        if hash(name) in self._names:
-            name += "_" + hashlib.sha256(shown(image.path).encode()).hexdigest()[:8]
-        self._names.add(hash(name))
-        return name
 
 
 def _write_png(path: Path, mask: npt.NDArray[np.uint8]) -> None:
     encoded = cv2.imencode(".png", mask * np.uint8(255))[1].tobytes()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
     with whole(path) as part:
         part.write_bytes(encoded)

@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pulmo.data.reading import read_grey
+from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import UnreadableImageError
 
 Write = Callable[..., Path]
@@ -195,6 +195,27 @@ def test_read_dicom__two_frames_are_refused(write_dicom: Write) -> None:
     path = write_dicom(np.zeros((2, 4, 4), np.uint8), Rows=4, Columns=4, NumberOfFrames=2)
     with pytest.raises(UnreadableImageError, match="2 frames; a radiograph has one"):
         read_grey(path)
+
+
+@pytest.mark.parametrize("modality", ["SEG", "PR", "SR", "KO"])
+def test_read_dicom__what_an_archive_keeps_beside_radiographs_is_refused_but_as_a_mask(
+    write_dicom: Write, picture: NDArray[np.uint8], modality: str
+) -> None:
+    path = write_dicom(np.where(picture > 99, 255, 0).astype(np.uint8), Modality=modality)
+    with pytest.raises(UnreadableImageError, match=rf"\(Modality {modality}\), no radiograph"):
+        read_grey(path)
+    np.testing.assert_array_equal(read_mask(path, picture.shape), picture > 99)
+
+
+def test_read_dicom__one_bit_is_a_mask(write_dicom: Write, picture: NDArray[np.uint8]) -> None:
+    path = write_dicom(picture)
+    dataset = pydicom.dcmread(path)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 1, 0
+    dataset.PixelData = np.packbits((picture > 99).ravel(), bitorder="little").tobytes()
+    dataset.save_as(path)
+    with pytest.raises(UnreadableImageError, match="its pixels have one bit: a mask, no radiograph"):
+        read_grey(path)
+    np.testing.assert_array_equal(read_mask(path, picture.shape), picture > 99)
 
 
 def test_read_dicom__what_a_detector_cannot_be_is_refused(write_dicom: Write) -> None:

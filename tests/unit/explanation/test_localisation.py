@@ -99,6 +99,13 @@ def test_groups__of_unlabelled_images_are_all_of_them() -> None:
     assert list(groups_of(pd.DataFrame({"label": [-1, -1], "prediction": [0, 1]}))) == ["all images"]
 
 
+def test_groups__of_several_classes_a_wrong_one_is_no_true_positive() -> None:
+    groups = groups_of(pd.DataFrame({"label": [0, 1, 2, 2], "prediction": [0, 2, 1, 2]}), binary=False)
+    assert list(groups) == ["all images", "called rightly", "called wrongly"]
+    assert groups["called rightly"].tolist() == [True, False, False, True]
+    assert groups["called wrongly"].tolist() == [False, True, True, False]
+
+
 def test_summary__as_table_and_json_holds_each_figure() -> None:
     found = summary(table(8), COLUMNS, resamples=200)
     rows = as_table(found)

@@ -14,8 +14,10 @@ from torch import Tensor, nn, optim
 
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.images import Images
-from pulmo.explanation.probe import Probe, as_plain, probe, table_of
+from pulmo.explanation.occlusion import OCCLUSIONS, WHOLE
+from pulmo.explanation.probe import Probe, Row, as_plain, probe, table_of, verdict
 from pulmo.losses import ClassificationLoss
+from pulmo.metrics.bootstrap import Interval
 from pulmo.metrics.classification import binary_metrics
 from pulmo.models.image_input import ImageInput
 from pulmo.tasks.classification import ClassificationTask
@@ -96,6 +98,45 @@ def test_probe__clears_a_network_that_reads_the_lungs(films: Images) -> None:
     # Filled with a mean of what is kept, the lungs would have told of the token.
     assert by_name(probed)["lungs removed"][0] == 0.5
     assert probed.verdict[0].startswith("no sign of a shortcut")
+
+
+def _rows(**aurocs: tuple[float, float, float]) -> list[Row]:
+    known = {part.name.replace(" ", "_"): part for part in (WHOLE, *OCCLUSIONS)}
+    none = Interval(0, 0, 0)
+    return [Row(known[name], 100, Interval(*auroc), none, none, 0.5, 0.5) for name, auroc in aurocs.items()]
+
+
+CLEAR = (0.5, 0.45, 0.55)
+
+
+def test_verdict__an_interval_below_chance_tells_as_one_above(films: Images) -> None:
+    rows = _rows(whole_image=(0.95, 0.9, 0.99), borders_only=(0.2, 0.15, 0.25), lungs_removed=CLEAR)
+    assert [row.tells for row in rows] == [False, True, False]
+    assert [row.clears for row in rows] == [True, False, True]
+    (said,) = verdict(rows, reader(LUNGS), films)
+    assert said.startswith("borders only: still ranks pneumonia with AUROC 0.200 (0.150–0.250), from the outer tenth")
+    assert said.endswith("; below 0.5: what is left is read the other way round")
+
+
+@pytest.mark.parametrize("interval", [(0.45, 0.3, 0.55), (0.55, 0.45, 0.7)])
+def test_verdict__an_interval_that_reaches_beyond_chance_clears_nothing(
+    films: Images, interval: tuple[float, float, float]
+) -> None:
+    (said,) = verdict(_rows(whole_image=CLEAR, borders_only=interval), reader(LUNGS), films)
+    assert said.startswith("too few images to tell")
+    assert "beyond 0.4 to 0.6" in said
+
+
+@pytest.mark.parametrize("outline", [(0.38, 0.33, 0.43), (0.7, 0.6, 0.8)])
+def test_verdict__an_outline_that_tells_is_of_the_masks_and_no_shortcut(
+    films: Images, outline: tuple[float, float, float]
+) -> None:
+    rows = _rows(whole_image=CLEAR, borders_only=CLEAR, outline_alone=outline)
+    assert all(row.clears for row in rows)
+    said = verdict(rows, reader(LUNGS), films)
+    assert said[0].startswith("no sign of a shortcut")
+    assert said[1].startswith(f"the outline of the lung masks alone gives {outline[0]:.3f}")
+    assert "of what it reads in a whole film this says nothing" in said[1]
 
 
 def test_probe__of_few_images_settles_nothing(films: Images) -> None:

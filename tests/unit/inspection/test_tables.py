@@ -114,6 +114,9 @@ def test_findings__copies_across_splits_are_a_leak_and_those_within_are_not(foun
     assert findings.leaks(found) == ["2 films in more than one split (1 identical, 1 mirrored)"]
     found.duplicates = found.duplicates.iloc[:2]
     assert findings.leaks(found) == []
+    left = "none by duplicates of 5 of 6 images; the others have no file or cannot be read"
+    assert findings.verdict(found).endswith(left)
+    found.table["error"] = ""
     assert findings.verdict(found).endswith("none by duplicates")
 
 

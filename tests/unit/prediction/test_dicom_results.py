@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from pulmo.errors import DataError
-from pulmo.prediction.dicom import DicomResults
+from pulmo.prediction.dicom import DicomResults, NoResultError
 
 HEIGHT, WIDTH = 40, 60
 BOXES = [[4.0, 6.0, 20.0, 30.0, 0.91], [30.0, 5.0, 59.5, 39.0, 0.5]]
@@ -127,6 +127,51 @@ def test_report__of_several_classes_has_no_threshold(radiograph: Callable[..., P
     (whole,) = hd.sr.srread(tmp_path / "sr.dcm").content.get_image_measurement_groups()
     assert len(whole.get_measurements()) == 1
     assert whole.get_qualitative_evaluations()[0].value.meaning == "Viral pneumonia, early"
+
+
+NAMES = {"ISO_IR 100": "Müller^Jürgen", "\\ISO 2022 IR 87": "Yamada^Tarou=山田^太郎", "ISO_IR 192": "Ünal^A"}
+
+
+@pytest.mark.parametrize("characters", NAMES)
+@pytest.mark.parametrize("drawn", [mask(), None])
+def test_results__text_of_any_character_set_and_of_ours_survives(
+    radiograph: Callable[..., Path], tmp_path: Path, characters: str, drawn: NDArray[np.uint8] | None
+) -> None:
+    source, out = radiograph(), tmp_path / "out.dcm"
+    image = pydicom.dcmread(source)
+    image.PatientName, image.SpecificCharacterSet = NAMES[characters], characters.split("\\")
+    image.save_as(source)
+    made = DicomResults("Entzündung 肺炎", None, "run ü", "0.1.0")
+    made.write(str(source), out, score=0.6, cut_off=0.5, decision="肺炎", mask=drawn)
+    read = pydicom.dcmread(out)
+    assert read.PatientName == NAMES[characters]
+    assert drawn is not None or "肺炎" in str(read)
+
+
+def test_results__an_optional_element_that_is_none_is_left_out_alone(
+    radiograph: Callable[..., Path], tmp_path: Path
+) -> None:
+    source, out = radiograph(), tmp_path / "sr.dcm"
+    image = pydicom.dcmread(source)
+    with pydicom.config.disable_value_validation():
+        image.StudyDate, image.PatientSex, image.AccessionNumber = "unknown", "male", "A7"
+        image.save_as(source)
+    results().write(str(source), out, score=0.6, cut_off=0.5, decision="x")
+    read = pydicom.dcmread(out)
+    assert (read.PatientName, read.AccessionNumber) == ("Ünal^A", "A7")
+    assert not read.StudyDate
+    assert not read.PatientSex
+
+
+def test_results__a_source_that_is_gone_is_of_the_image_and_a_folder_that_is_a_file_of_the_disk(
+    radiograph: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(NoResultError, match=r"its header cannot be read .No such file or directory"):
+        results().write(str(tmp_path / "gone.dcm"), tmp_path / "sr.dcm", score=0.6, cut_off=0.5, decision="x")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write to .*: (Not a directory|File exists)") as raised:
+        results().write(str(radiograph()), tmp_path / "file" / "sr.dcm", score=0.6, cut_off=0.5, decision="x")
+    assert not isinstance(raised.value, NoResultError)
 
 
 @pytest.mark.parametrize("lacking", ["StudyInstanceUID", "SeriesInstanceUID"])

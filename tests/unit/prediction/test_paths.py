@@ -1,6 +1,7 @@
 """Which files a command line means, and in which order."""
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -54,10 +55,22 @@ def test_pattern__a_file_of_that_very_name_comes_first(tree: Path) -> None:
 def test_paths__each_image_comes_once_however_often_it_is_meant(tree: Path) -> None:
     assert names("in/b.png", "in/", "./in/b.png", "in/*.dcm").count("in/b.png") == 1
     assert len(names("in/b.png", "in", "in/a.dcm")) == 7
+    assert len(names("in", str(tree / "in"), str(tree / "in" / "b.png"))) == 7
 
 
 def test_folder__what_is_written_is_no_input(tree: Path) -> None:
     assert len([*images_in(["in"], left_out=[(tree / "in" / "sub dir").resolve()])]) == 5
+
+
+def test_folder__masks_that_a_job_has_drawn_are_no_input(tree: Path) -> None:
+    for name in ("in/scores_masks", "in/lungs_masks"):
+        (tree / name).mkdir()
+        (tree / name / "m.png").write_bytes(b"x")
+    told = {"pulmo": "1", "runs": [], "threshold_is": "given", "views": 1}
+    (tree / "in" / "scores.csv.json").write_text(json.dumps(told))
+    (tree / "in" / "lungs.csv.json").write_text("{}")
+    assert [name for name in names("in") if "masks" in name] == ["in/lungs_masks/m.png"]
+    assert names("in/scores_masks") == ["in/scores_masks/m.png"], "which is asked for"
 
 
 def test_folder__a_link_into_itself_is_walked_once_and_a_broken_one_is_given(tree: Path) -> None:

@@ -56,6 +56,42 @@ def test_resume__a_torn_header_begins_anew(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "scores.csv").columns) == COLUMNS
 
 
+@pytest.mark.parametrize("content", [b"a diary without an end of line", b'"path', b"path;score\n"])
+def test_resume__what_is_no_table_of_ours_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "scores.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"no table that was begun here|written by another command"):
+        begun(tmp_path / "scores.csv", resume=True)
+    assert (tmp_path / "scores.csv").read_bytes() == content
+
+
+def test_resume__a_quote_that_is_never_closed_cuts_nothing_off(tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    plain = "".join(f"/{n}.png,0.5,,{n}\n" for n in range(3))
+    out.write_text("path,score,error,width\n" + plain + '"/y.png,0.5,,3\n' + plain)
+    before = out.read_bytes()
+    with pytest.raises(DataError, match="has a quote that is not closed, 65 bytes into it"):
+        begun(out, resume=True)
+    assert out.read_bytes() == before
+
+
+def test_resume__a_path_is_done_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = begun(tmp_path / "scores.csv")
+    table.add([{"path": "in/a.png"}, {"path": str(tmp_path / "b.png")}])
+    table.close()
+    done = begun(tmp_path / "scores.csv", resume=True).done
+    assert all(path in done for path in (str(tmp_path / "in" / "a.png"), "./in//a.png", "b.png", "x/../b.png"))
+    assert "a.png" not in done
+
+
+def test_resume__of_a_parquet_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"path": ["a"], "label": [1]}).to_parquet(tmp_path / "scores.parquet")
+    with pytest.raises(DataError, match="written by another command"):
+        begun(tmp_path / "scores.parquet", resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+
+
 def test_table__is_not_written_over_and_not_mixed_with_another(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("path,label\na,1\n")
     with pytest.raises(DataError, match=r"scores\.csv is there already: --resume goes on with it"):

@@ -11,7 +11,8 @@ import pytest
 from pulmo.prediction.answers import Answer
 from pulmo.prediction.decoding import Prepared
 from pulmo.prediction.job import Asked, Outcome
-from pulmo.prediction.members import CutOff, Member, cut_off_of
+from pulmo.prediction.members import CutOff, Member, cut_off_of, names_of
+from pulmo.prediction.names import Names
 from pulmo.prediction.paths import Found
 from pulmo.prediction.table import Table
 from pulmo.prediction.writing import Writing
@@ -63,6 +64,54 @@ def test_masks__of_images_with_one_name_lie_beside_each_other(tmp_path: Path) ->
     inside = tmp_path / "s_masks"
     assert all(Path(path).is_file() and Path(path).resolve().parent == inside for path in rows["mask"])
     assert writing.folders == [inside]
+
+
+def test_names__files_of_rows_and_files_that_are_there_are_kept(tmp_path: Path) -> None:
+    places = {"mask": (tmp_path / "m", ".png"), "dicom": (None, ".dcm")}
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "there.png").touch()
+    names = Names(places)
+    names.keep([{"mask": f"{tmp_path}/x/../m/of a row.png"}, {"mask": ""}])
+    for name in ("there", "of a row"):
+        given = names.of(Found(f"b/{name}.dcm", name))
+        assert given.startswith(f"{name}_")
+        assert names.of(Found(f"b/{name}.dcm", name)) == f"{given}_2"
+    assert names.of(Found("b/new.dcm", "new")) == "new"
+
+
+def test_columns__of_runs_with_one_name_are_told_apart_by_more_of_their_paths(tmp_path: Path) -> None:
+    members = []
+    for place in ("here", "there"):
+        made = member(ClassificationTask, **THREE)
+        made.run.folder = tmp_path / place / "net" / "1"  # type: ignore[misc]
+        members.append(made)
+    assert names_of(members) == ["here/net/1", "there/net/1"]
+    asked = Asked(runs=(), paths=(), out=tmp_path / "s.csv")
+    writing = Writing.of(members, cut_off_of(members, None), asked)
+    table = Table.begun(asked.out, writing.columns, resume=False)
+    prepared = Prepared(Found("x.png", "x"), shape=(4, 6))
+    writing.write(table, [(prepared, Answer(0.5, (0.4, 0.6), (0.2, 0.3, 0.5)))], Outcome(writing.cut_off))
+    (row,) = pd.read_csv(asked.out).to_dict("records")
+    assert [row["score@here/net/1"], row["score@there/net/1"]] == [0.4, 0.6]
+
+
+def test_masks__of_members_that_draw_in_different_places_are_empty_and_so_is_the_score(tmp_path: Path) -> None:
+    facts = {"class_names": ("no opacity", "opacity"), "target": "opacity", "smallest_area": 0.0}
+    members = [member(SegmentationTask, name, **facts) for name in ("net/1", "net/2")]
+    asked = Asked(runs=(), paths=(), out=tmp_path / "s.csv")
+    writing = Writing.of(members, CutOff(0.5, "given"), asked)
+    table = Table.begun(asked.out, writing.columns, resume=False)
+    left = np.zeros((8, 8), np.float32)
+    left[2:4, :4] = 0.9
+    geometry = Geometry.fit((0, 0, 8, 8), 8, keep_aspect=False)
+    prepared = Prepared(Found("x.png", "x"), geometries=(geometry, geometry), shape=(8, 8))
+    said = [Answer(0.9, (0.9, 0.9), maps=[left, left[:, ::-1]]), Answer(0.9, (0.9, 0.9), maps=[left, left])]
+    writing.write(table, [(prepared, each) for each in said], Outcome(writing.cut_off))
+    apart, together = pd.read_csv(asked.out).to_dict("records")
+    assert (apart["decision"], apart["area"]) == ("no opacity", 0)
+    assert apart["score"] == pytest.approx(0.45)
+    assert (together["decision"], together["area"]) == ("opacity", 8 / 64)
+    assert together["score"] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("given", [0.3, None])

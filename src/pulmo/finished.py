@@ -56,6 +56,11 @@ class FinishedRun:
         except ValueError as error:
             raise RunError(f"{path} cannot be read: {error}") from error
 
+    @property
+    def phantom(self) -> bool:
+        """Whether it was trained on drawn phantoms."""
+        return bool(self.environment.get("phantom"))
+
     @cached_property
     def precision(self) -> str:
         """Its `trainer.precision`; "32-true" where the folder does not know."""

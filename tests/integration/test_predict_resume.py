@@ -148,3 +148,41 @@ def test_precision__is_the_runs_own_where_the_device_has_it(
     scores = [pd.read_csv(tmp_path / f"{name}.csv")["score"].tolist() for name in ("auto", "own")]
     assert scores[0] == scores[1]
     assert json.loads((tmp_path / "auto.csv.json").read_text())["runs"][0]["precision"] == used
+
+
+def test_retry__images_that_failed_are_read_again_and_no_other(
+    runs: Path, films: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = films("in", 0, "x", "y"), tmp_path / "out.csv"
+    whole = (folder / "y.dcm").read_bytes()
+    (folder / "y.dcm").write_bytes(whole[:300])
+    predicted(runs / "one", folder, "--out", out)
+    first = pd.read_csv(out)
+    assert first["error"].notna().tolist() == [False, True]
+    (folder / "y.dcm").write_bytes(whole)
+    assert "0 images (and 2 before)" in predicted(runs / "one", folder, "--out", out, "--resume").output
+    assert "1 images (and 1 before)" in predicted(runs / "one", folder, "--out", out, "--resume", "--retry").output
+    again = pd.read_csv(out)
+    assert again["error"].isna().all()
+    assert again["path"].tolist() == first["path"].tolist()
+    assert "give --resume too" in predicted(runs / "one", folder, "--out", out, "--retry", status=1).stderr
+
+
+@pytest.mark.parametrize("path", ["nowhere", "nothing/**/*.png"])
+def test_paths__that_lead_nowhere_make_no_table(runs: Path, tmp_path: Path, path: str) -> None:
+    refused = predicted(runs / "one", tmp_path / path, "--out", tmp_path / "out.csv", status=1)
+    assert "no such file or folder" in refused.stderr or "no file matches this pattern" in refused.stderr
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_lungs__given_where_no_network_wants_them_are_refused(
+    runs: Path, lungs: Path, films: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = films("in", 0, "x"), tmp_path / "out.csv"
+    refused = predicted(runs / "one", folder, "--out", out, "--lungs", lungs, status=1)
+    assert "needs no lung masks: leave it out" in refused.stderr
+
+
+def test_phantoms__a_run_that_learnt_from_them_is_told(runs: Path, films: Callable[..., Path], tmp_path: Path) -> None:
+    out = predicted(runs / "one", films("in", 0, "x"), "--out", tmp_path / "out.csv").output
+    assert "trained on drawn phantoms" in out

@@ -25,6 +25,9 @@ def predict(
     ),
     list_: Annotated[str | None, typer.Option("--list", help="A file of paths, one a line.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with OUT: skip what has its row.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="With --resume: try those again whose row is an error.")
+    ] = False,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A further run, for an ensemble.")] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="The mean of four views: as is, mirrored, enlarged by 6 %, both.")
@@ -53,6 +56,7 @@ def predict(
             listed=list_,
             out=out,
             resume=resume,
+            retry=retry,
             threshold=threshold,
             tta=tta,
             masks=masks,
@@ -73,7 +77,12 @@ def predict(
     rate = f"{outcome.images / outcome.seconds:.0f} images/s" if outcome.seconds else ""
     before = f" (and {outcome.before:,} before)" if outcome.before else ""
     print(f"{outcome.images:,} images{before} in {outcome.seconds:.1f} s, {rate}; {outcome.errors:,} with an error")
+    if outcome.lacking:
+        print(f"no DICOM result for {outcome.lacking:,} that have their score: {outcome.why}")
+    if outcome.phantoms:
+        print("trained on drawn phantoms, not on patients: these scores say nothing about medicine")
     if outcome.cut_off.value is not None:
-        print(f"threshold {outcome.cut_off.value:.4g}: {outcome.cut_off.source}")
+        views = ", on single views" if tta and threshold is None else ""
+        print(f"threshold {outcome.cut_off.value:.4g}: {outcome.cut_off.source}{views}")
     for path in outcome.files:
         print(path)

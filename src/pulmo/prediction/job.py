@@ -21,7 +21,7 @@ from pulmo.prediction.answers import Panel
 from pulmo.prediction.decoding import Job, Reader, decoded
 from pulmo.prediction.files import paths_of, write_boxes
 from pulmo.prediction.members import CutOff, Member, cut_off_of, members_of
-from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in
+from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in, nothing_there
 from pulmo.prediction.progress import told_of
 from pulmo.prediction.table import Table
 from pulmo.prediction.views import FOUR, PLAIN
@@ -38,6 +38,7 @@ class Asked:
     runs        the first one's kind is everyone's; several are an ensemble
     paths       see `paths.images_in`; `listed` is a file of them
     out         the table, csv or parquet; what else there is lies beside it
+    resume      go on with `out`; `retry`: and try those again whose row is an error
     threshold   in place of the runs' own
     tta         four views of each image, see `views`
     masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none
@@ -55,6 +56,7 @@ class Asked:
     out: Path
     listed: str | None = None
     resume: bool = False
+    retry: bool = False
     threshold: float | None = None
     tta: bool = False
     masks: Path | None = None
@@ -70,11 +72,19 @@ class Asked:
 
 @dataclass
 class Outcome:
-    """What a job has done: images with a row, those whose row is an error, those done before, the files written."""
+    """What a job has done.
+
+    images     with a row; of these `errors` have no score, and `lacking` one but no DICOM result: `why` not the first
+    before     rows that were there
+    phantoms   a run was trained on drawn phantoms
+    """
 
     cut_off: CutOff
     images: int = 0
     errors: int = 0
+    lacking: int = 0
+    why: str = ""
+    phantoms: bool = False
     before: int = 0
     seconds: float = 0.0
     files: tuple[Path, ...] = ()
@@ -88,14 +98,19 @@ def predict(asked: Asked) -> Outcome:
     """
     if not asked.paths and asked.listed is None:
         raise ConfigError("give images, folders or patterns, or --list FILE")
+    if asked.listed is None and (wrong := nothing_there(asked.paths)):
+        raise DataError(wrong)
     device = _device(asked.device)
+    if asked.retry and not asked.resume:
+        raise ConfigError("--retry goes on with a table: give --resume too")
     members = members_of(asked.runs)
     asked = _settled(asked, members, device)
     writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
     source = lungs.source_of(members, asked.masks_from, asked.lungs)
     told = _told(asked, members, writing, source, device)
     with interruption.handled(), _table(asked, writing, told) as table:
-        outcome = Outcome(writing.cut_off, before=len(table.done))
+        drawn = any(member.run.phantom for member in members)
+        outcome = Outcome(writing.cut_off, before=len(table.done), phantoms=drawn)
         began = time.monotonic()
         found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table)
         jobs = _jobs(asked, found, source, device)
@@ -164,7 +179,7 @@ def _table(asked: Asked, writing: Writing, told: dict[str, Any]) -> Iterator[Tab
     out, beside = asked.out, paths_of(asked.out) if writing.has_boxes else []
     description.check(out, told, beside, resume=asked.resume)
     new = not description.description_of(out).exists()
-    table = Table.begun(out, writing.columns, resume=asked.resume)
+    table = Table.begun(out, writing.columns, resume=asked.resume, retry=asked.retry)
     try:
         writing.go_on(table)
         description.put_down(out, told, beside)

@@ -19,10 +19,13 @@ from pulmo.prediction.paths import SUFFIXES, Found
 def source_of(members: Sequence[Member], folder: Path | None, run: str | None) -> Member | Path | None:
     """Where the lungs come from: the `folder` or the `run` that is given, or the run that the members had; else None.
 
-    Raises `ConfigError` where members need lungs and there is no source, or it is none.
+    Raises `ConfigError` where members need lungs and there is no source, or it is none, or where none needs them.
     """
     needs = [member.run.name for member in members if member.preprocess.needs_mask]
     if not needs:
+        given = "--masks-from" if folder is not None else "--lungs" if run is not None else None
+        if given is not None:
+            raise ConfigError(f"{given}: {members[0].run.name} needs no lung masks: leave it out")
         return None
     if folder is not None:
         if not folder.is_dir():

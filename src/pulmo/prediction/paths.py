@@ -47,6 +47,21 @@ def images_in(given: Sequence[str], listed: str | None = None, left_out: Collect
     return _once(found)
 
 
+def nothing_there(given: Sequence[str]) -> str | None:
+    """What is wrong with paths of which not one leads anywhere; None where one does, or is yet to be read."""
+    for path in map(os.path.expanduser, given):
+        if path == STANDARD_INPUT or os.path.lexists(path) or (glob.has_magic(path) and _matches(path)):
+            return None
+    if not given:
+        return None
+    what = "no file matches this pattern" if glob.has_magic(given[0]) else "no such file or folder"
+    return f"{given[0]}: {what}"
+
+
+def _matches(pattern: str) -> bool:
+    return next(glob.iglob(pattern, recursive=True), None) is not None
+
+
 def _once(found: Iterator[Found]) -> Iterator[Found]:
     seen = set[int]()  # eight bytes of each path rather than the path; that two agree is a matter of 1 in 10^7
     for image in found:

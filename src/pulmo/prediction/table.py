@@ -51,8 +51,8 @@ class Table:
     _end: int
 
     @classmethod
-    def begun(cls, out: Path, columns: Sequence[str], *, resume: bool) -> "Table":
-        """Open `out` for rows of `columns`; with `resume` behind those that it has.
+    def begun(cls, out: Path, columns: Sequence[str], *, resume: bool, retry: bool = False) -> "Table":
+        """Open `out` for rows of `columns`; with `resume` behind those that it has, with `retry` without its errors.
 
         Raises `DataError` where it is there already and not to be gone on with, has other columns, or cannot be
         written; `MissingExtraError` for a parquet without pyarrow.
@@ -72,6 +72,9 @@ class Table:
                 _journal_from_parquet(out, journal)
             try:
                 end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
+                if retry and end:
+                    _leave_out_errors(journal, end, columns)
+                    end, done = _repaired(journal, columns)
             except DataError:
                 if made:
                     journal.unlink()
@@ -196,9 +199,19 @@ def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
     if header is None and not _lines([dict(zip(columns, columns, strict=True))], columns).startswith(record):
         raise DataError(f"{journal} is no table that was begun here: give another --out")
     if header is not None and header != list(columns):
-        differ = sorted({*header} ^ {*columns}) or "their order"
-        raise DataError(f"{journal} was written by another command, see {differ}: give another --out")
+        differ = ", ".join(sorted({*header} ^ {*columns})) or "their order"
+        raise DataError(f"{journal} was written by another command, its columns differ by {differ}: give another --out")
     return end, done
+
+
+def _leave_out_errors(journal: Path, end: int, columns: Sequence[str]) -> None:
+    """Take the rows that have no score out of the first `end` bytes of the csv, in one step."""
+    os.truncate(journal, end)
+    with whole(journal) as part, open(journal, encoding="utf-8", newline="") as rows, open(part, "wb") as kept:
+        kept.write(_lines([dict(zip(columns, columns, strict=True))], columns))
+        for row in csv.DictReader(rows):
+            if row["score"]:
+                kept.write(_lines([row], columns))
 
 
 def _is_row(line: bytes, columns: Sequence[str]) -> bool:

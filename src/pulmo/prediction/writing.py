@@ -37,6 +37,8 @@ class _Asked(Protocol):
 class _Counts(Protocol):
     images: int
     errors: int
+    lacking: int
+    why: str
 
 
 @dataclass
@@ -95,7 +97,10 @@ class Writing:
         rows = [self._row(prepared, answer) for prepared, answer in answers]
         table.add(rows)
         counts.images += len(rows)
-        counts.errors += sum(bool(row["error"]) for row in rows)
+        for row in rows:
+            if row["error"] and "score" in row:
+                counts.lacking, counts.why = counts.lacking + 1, counts.why or row["error"]
+            counts.errors += bool(row["error"]) and "score" not in row
 
     def _row(self, prepared: Prepared, answer: Answer | None) -> dict[str, Any]:
         row: dict[str, Any] = {"path": shown(prepared.image.path), "error": prepared.error} | prepared.ids

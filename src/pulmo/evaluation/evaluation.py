@@ -16,7 +16,7 @@ from pulmo.errors import ConfigError, RunError
 from pulmo.evaluation import operating
 from pulmo.evaluation.data import data_name, data_to_measure
 from pulmo.evaluation.predicting import Predicted, predict
-from pulmo.evaluation.selection import OF_VALIDATION, Wanted
+from pulmo.evaluation.selection import COPIES, OF_VALIDATION, Wanted, seen_of
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
 from pulmo.sheets.boxes import BoxSheet, box_sheet
@@ -79,7 +79,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     stored = None if wish.again or wish.overrides or _other_checkpoint(run) else _stored(run, wish, cut)
     if stored is not None:
         predicted, facts = stored
-        notes += [OF_VALIDATION] if facts["split"] == "val" else []
+        notes += _notes_of_stored(run, facts["split"], predicted.images)
     else:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
@@ -131,6 +131,13 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     return Predicted(table, boxes, metrics), facts
 
 
+def _notes_of_stored(run: FinishedRun, split: str, table: pd.DataFrame) -> list[str]:
+    if split == "val":
+        return [OF_VALIDATION]
+    crossing = seen_of(run.split, table) if run.has("split.csv") else ""
+    return [crossing] if crossing else []
+
+
 def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
     """The run's network over the images; the first line on the screen says which and on what."""
     task = run.task  # first: it says what is wrong with a checkpoint
@@ -151,10 +158,13 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
         phantom=is_phantom(measured.config),
         by="its network, by Lightning's Trainer",
     )
+    if not selection.shared and selection.known is not None:
+        facts["told_apart"] = COPIES
     notes = [*measured.notes, *selection.notes]
     if run.environment.get("phantom") and not facts["phantom"]:
         notes.append("the run was trained on drawn phantoms, not on patients")
-    skipped = selection.missed(measured.datamodule.skipped["image_id"])
+    skipped, lost = selection.missed(left := measured.datamodule.skipped["image_id"]), selection.lost(left)
+    notes += [lost] if lost else []
     notes += [f"left out: {skipped} images that cannot be read, or have no lung mask"] if skipped else []
     return predicted, facts, notes
 

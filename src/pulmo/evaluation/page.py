@@ -26,6 +26,8 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     warned: list[Block] = [Text(line, "warning") for line in screen.warnings(of)]
     facts = {"run": of.facts["run"], "data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
     facts |= {"images": rest[0], "cut-off": of.cut.said, "scores": of.facts["predicted_by"]}
+    if "told_apart" in of.facts:
+        facts["not the run's own"] = of.facts["told_apart"]
     if of.facts["overrides"]:
         facts["overrides"] = " ".join(of.facts["overrides"])
     named = tables.figure_tables(of)

@@ -137,6 +137,15 @@ class FinishedRun:
             raise RunError(f"{self.folder} has no checkpoints/best.ckpt: {self._why()}")
         return path
 
+    @property
+    def other_checkpoint(self) -> str:
+        """Name of the checkpoint that was given where it is not the best: the folder's figures and predictions are of
+        that one. "" otherwise."""
+        best = best_checkpoint(self.folder)
+        if self.checkpoint is None or (best is not None and self.checkpoint.resolve() == best.resolve()):
+            return ""
+        return "" if best is None and self.checkpoint.name == "best.ckpt" else self.checkpoint.stem
+
     def _part(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asks for; `out` is the folder to write to, None: `evaluations/DATA_SPLIT` in the run's."""
+    """What the user asks for; `out` is the folder to write to, None: one in the run's `evaluations`."""
 
     overrides: Sequence[str] = ()
     split: Wanted | None = None
@@ -76,7 +76,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     val, lacking = operating.validation_of(run)
     cut = operating.cut_of(run, wish.threshold, val)
     notes = [lacking] if lacking else []
-    stored = None if wish.again or wish.overrides or _other_checkpoint(run) else _stored(run, wish, cut)
+    stored = None if wish.again or wish.overrides or run.other_checkpoint else _stored(run, wish, cut)
     if stored is not None:
         predicted, facts = stored
         notes += _notes_of_stored(run, facts["split"], predicted.images)
@@ -87,7 +87,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     of_masks = "dice" in table
     if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-    told_apart = not of_masks or table["label"].nunique() == 2  # every image has lungs: nothing to tell apart
+    told_apart = not of_masks or table.loc[table["label"] >= 0, "label"].nunique() == 2  # every image has lungs: nothing to tell apart
     sheet = (
         image_sheet(table, val, cut.value, prevalence=wish.prevalence, resamples=wish.resamples, given=cut.given)
         if told_apart
@@ -96,7 +96,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     masks = mask_sheet(table, resamples=wish.resamples) if of_masks else None
     boxed = predicted.boxes is not None and "true_boxes" in table
     boxes = box_sheet(table, predicted.boxes, cut.value, resamples=wish.resamples) if boxed else None  # type: ignore[arg-type]
-    facts |= _counts(table, sheet, masks) | {"threshold": _or_none(cut.value)}
+    facts |= _counts(table, sheet, masks)
+    facts |= {"threshold": _or_none(cut.value), "threshold_given": wish.threshold}
     facts |= {"prevalence": wish.prevalence, "resamples": wish.resamples, "overrides": list(wish.overrides)}
     facts |= {"notes": notes}
     return Evaluation(run, facts, notes, predicted, cut, sheet, masks, boxes, _names(run, sheet))
@@ -145,7 +146,8 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
         _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)
-    nms_iou = run.metrics.get("nms_iou") if run.has("metrics.json") else None
+    of_best = run.has("metrics.json") and not run.other_checkpoint
+    nms_iou = run.metrics.get("nms_iou") if of_best else None
     with tempfile.TemporaryDirectory() as folder:
         predicted = predict(task, measured, _or_none(cut.value), nms_iou, Path(folder))
     selection = measured.selection
@@ -180,6 +182,7 @@ def _facts(
     return {
         "run": run.name,
         "folder": str(run.folder),
+        "checkpoint": run.other_checkpoint or "best",
         "trained_on": data_name(run),
         "data": data,
         "root": root,
@@ -219,8 +222,3 @@ def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _other_checkpoint(run: FinishedRun) -> bool:
-    """Whether a checkpoint was given that is not the one whose predictions lie in the folder."""
-    return run.checkpoint is not None and run.checkpoint.name != "best.ckpt"

@@ -59,8 +59,7 @@ def cut_of(run: FinishedRun, asked: str | None, val: pd.DataFrame | None) -> Cut
 
 def own_cut_off(run: FinishedRun) -> float | None:
     """The cut-off that the run was tested at, from metrics.json or its checkpoint; None where it needs none."""
-    other = run.checkpoint is not None and run.checkpoint.name != "best.ckpt"
-    if run.has("metrics.json") and not other:
+    if run.has("metrics.json") and not run.other_checkpoint:
         value = run.metrics.get("threshold")
         if value is not None:
             return float(value)
@@ -74,6 +73,8 @@ def own_cut_off(run: FinishedRun) -> float | None:
 
 def validation_of(run: FinishedRun) -> tuple[pd.DataFrame | None, str]:
     """The run's validation predictions, or None and why there are none to fit on."""
+    if run.other_checkpoint:
+        return None, f"nothing can be fitted on validation: {run.folder} has predictions of best.ckpt alone"
     try:
         table = run.predictions("val")
         if not table.get("score", pd.Series(dtype=float)).empty and "label" in table:

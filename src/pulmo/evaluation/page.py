@@ -24,7 +24,8 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     """The whole page as text, pictures inside."""
     first, *rest = screen.headline(of)
     warned: list[Block] = [Text(line, "warning") for line in screen.warnings(of)]
-    facts = {"run": of.facts["run"], "data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
+    facts = {"run": of.facts["run"], "checkpoint": of.facts["checkpoint"]}
+    facts |= {"data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
     facts |= {"images": rest[0], "cut-off": of.cut.said, "scores": of.facts["predicted_by"]}
     if "told_apart" in of.facts:
         facts["not the run's own"] = of.facts["told_apart"]

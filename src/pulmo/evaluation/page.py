@@ -16,7 +16,8 @@ POINTS = (
 SUBGROUPS = "Figures at the cut-off; of fewer than 10 images of a class none is given, for its interval says nothing."
 INTERVALS = (
     "In parentheses: the 95 % percentile interval over resampled patients, each with all of their images (cluster "
-    "bootstrap). A share of 0 or 1 has the exact interval of Clopper and Pearson, ECE that of the basic bootstrap."
+    "bootstrap). A share of 0 or 1 has the exact interval of Clopper and Pearson, ECE that of the basic bootstrap. An "
+    "AUROC of 1, which no resample changes, has none, nor has any of a single patient."
 )
 
 

@@ -53,12 +53,18 @@ class Row:
     @property
     def tells(self) -> bool:
         """Whether the network ranks images better than chance whose lungs were taken away."""
-        return self.occlusion.blind and self.auroc.low > 0.5
+        return self.occlusion.blind and _ends(self.auroc)[0] > 0.5
 
     @property
     def clears(self) -> bool:
         """Whether it does not, within an interval that is narrow enough to say so; of rows with lungs always."""
-        return not self.occlusion.blind or (self.auroc.low <= 0.5 and self.auroc.high <= CHANCE)
+        low, high = _ends(self.auroc)
+        return not self.occlusion.blind or (low <= 0.5 and high <= CHANCE)
+
+
+def _ends(auroc: Interval) -> tuple[float, float]:
+    """Ends of the interval; a ranking without an error, which has none, is that of chance least of all."""
+    return (auroc.value, auroc.value) if auroc.value in (0.0, 1.0) else (auroc.low, auroc.high)
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,7 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
         if row.tells
     ]
     outline = by_name.get("outline alone")
-    if said and outline is not None and outline.auroc.low > 0.5:
+    if said and outline is not None and _ends(outline.auroc)[0] > 0.5:
         said.append(
             f"the outline of the lung masks alone gives {outline.auroc}: with the lungs removed it may read that"
         )
@@ -243,7 +249,7 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
     said += [
         f"{row.occlusion.name}: AUROC {row.auroc}, below 0.5, so what is left is read the other way round"
         for row in rows
-        if row.occlusion.blind and row.auroc.high < 0.5
+        if row.occlusion.blind and _ends(row.auroc)[1] < 0.5
     ]
     if not images.lungs:
         said.append("no lung masks: borders and centre alone were probed; --lungs=FOLDER gives masks, or a run's")

@@ -73,7 +73,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     Where the run's own predictions answer the question they are taken: no network and no image is needed then. Raises
     `PulmoError` where something lacks, with the remedy.
     """
-    val, lacking = operating.validation_of(run)
+    val, lacking = run.validation()
     cut = operating.cut_of(run, wish.threshold, val)
     notes = [lacking] if lacking else []
     stored = None if wish.again or wish.overrides or run.other_checkpoint else _stored(run, wish, cut)
@@ -87,7 +87,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     of_masks = "dice" in table
     if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-    told_apart = not of_masks or table.loc[table["label"] >= 0, "label"].nunique() == 2  # every image has lungs: nothing to tell apart
+    classes = table.loc[table["label"] >= 0, "label"].nunique()
+    told_apart = not of_masks or classes == 2  # every image has lungs: nothing to tell apart
     sheet = (
         image_sheet(table, val, cut.value, prevalence=wish.prevalence, resamples=wish.resamples, given=cut.given)
         if told_apart
@@ -109,16 +110,14 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     if split == "all" or not run.has(f"predictions_{split}.csv"):
         return None
     try:
-        table = run.predictions(split)
+        table, boxes = run.predictions(split), run.boxes(split)
     except ValueError as error:
-        raise RunError(f"predictions_{split}.csv of {run.folder} cannot be read ({error}): give --again") from error
+        raise RunError(f"the {split} predictions of {run.folder} cannot be read ({error}): give --again") from error
     masks_or_boxes = "dice" in table or "predicted_boxes" in table
     if cut.changed and masks_or_boxes:
         return None  # each image's figures are of one cut-off
     if cut.changed and "score" in table:
         table = table.assign(prediction=(table["score"] >= cut.value).astype(int))
-    path = run.folder / f"boxes_{split}.csv"
-    boxes = pd.read_csv(path, dtype={"image_id": str}) if path.is_file() else None
     known = run.metrics if run.has("metrics.json") and not cut.changed else {}
     figures = {
         name.removeprefix(f"{split}/"): math.nan if value is None else value

@@ -29,8 +29,8 @@ OF_THE_MACHINE = (
 def write(of: Evaluation, out: Path | None) -> Path:
     """Write `evaluation.json`, `predictions.csv`, `metrics.json`, `intervals.csv`, `figures/` and `evaluation.html`.
 
-    An earlier evaluation of the same kind is replaced whole; another one has a folder of its own, see `folder_of`. Raises
-    `RunError` where the folder cannot be written.
+    An earlier evaluation of the same kind is replaced whole; another one has a folder of its own, see `folder_of`.
+    Raises `RunError` where the folder cannot be written.
     """
     folder = out or folder_of(of.run.folder / "evaluations", of.facts)
     try:

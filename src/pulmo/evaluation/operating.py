@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pulmo.errors import ConfigError, DataError, RunError
+from pulmo.errors import ConfigError, RunError
 from pulmo.finished import FinishedRun
 from pulmo.sheets.operating_points import OWN, cut_offs
 from pulmo.sheets.predictions import scored
@@ -69,21 +69,6 @@ def own_cut_off(run: FinishedRun) -> float | None:
     if threshold is None and len(run.class_names) == 2:
         raise RunError(f"{run.folder} has no threshold: it was ended before a validation; give --threshold")
     return threshold
-
-
-def validation_of(run: FinishedRun) -> tuple[pd.DataFrame | None, str]:
-    """The run's validation predictions, or None and why there are none to fit on."""
-    if run.other_checkpoint:
-        return None, f"nothing can be fitted on validation: {run.folder} has predictions of best.ckpt alone"
-    try:
-        table = run.predictions("val")
-        if not table.get("score", pd.Series(dtype=float)).empty and "label" in table:
-            scored(table, "predictions_val.csv")
-    except (RunError, DataError) as error:
-        return None, f"nothing can be fitted on validation: {error}"
-    except ValueError as error:  # what pandas raises on a file that is empty or breaks off
-        return None, f"nothing can be fitted on validation: predictions_val.csv cannot be read ({error})"
-    return table, ""
 
 
 def _asked(asked: str, val: pd.DataFrame | None) -> float:

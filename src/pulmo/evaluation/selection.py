@@ -15,7 +15,8 @@ OF_VALIDATION = "these are the run's validation images: it was chosen and its cu
 NEARLY_ALL = 0.9
 """Of another data= is the run's own data, whose image ids are its own for this share of the run's or of the table's.
 
-Files of two hospitals in one layout are often numbered alike; a moved, grown or halved copy has nearly all ids in common.
+Files of two hospitals in one layout are often numbered alike; a moved, grown or halved copy has nearly all ids in
+common.
 """
 
 COPIES = "by their ids and file names; copies under other names were not looked for"
@@ -33,8 +34,8 @@ class Selection:
                run has not seen. None: "test" of the run's own data set, "all" where one was named
 
     After a call `split` is what was chosen, `shared` whether they are images of the run's own data (see `NEARLY_ALL`),
-    `alike` how many ids are those of the run, `absent` which images of the run's `split` are not among them, and `notes`
-    say what was left out.
+    `alike` how many ids are those of the run, `absent` which images of the run's `split` are not among them, and
+    `notes` say what was left out.
     """
 
     known: pd.DataFrame | None
@@ -44,7 +45,7 @@ class Selection:
     split: str = ""
     shared: bool = False
     alike: int = 0
-    absent: "pd.Index[str]" = field(default_factory=lambda: pd.Index([]))
+    absent: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __call__(self, table: pd.DataFrame) -> pd.Series:
@@ -61,8 +62,8 @@ class Selection:
         self.shared = self.own or (self.alike > 0 and self.alike >= NEARLY_ALL * min(len(table), len(self._splits())))
         if not self.own:
             self._say_what_is_known(table, roles)
-        theirs = self._splits().loc[lambda split: split == self.split].index if self.shared else pd.Index([])
-        self.absent = theirs[~theirs.isin(table["image_id"])]
+        there = {*table["image_id"]} if self.shared else {*self._splits().index}
+        self.absent = [str(name) for name, split in self._splits().items() if split == self.split and name not in there]
         chosen = self._unseen(table, roles) if self.shared else self._official(table)
         if not chosen.any():
             raise DataError(
@@ -79,8 +80,9 @@ class Selection:
 
     def lost(self, image_ids: "pd.Series[str]") -> str:
         """What to say of the run's images that the data set has not; `image_ids` were left out for another reason."""
-        gone = self.absent[~self.absent.isin(image_ids)]
-        if self.split == "all" or gone.empty:
+        other = {*image_ids}
+        gone = [name for name in self.absent if name not in other]
+        if not gone:
             return ""
         name, count = {"val": "validation"}.get(self.split, self.split), int((self._splits() == self.split).sum())
         return (

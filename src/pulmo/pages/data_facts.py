@@ -46,7 +46,10 @@ def on_what(run: FinishedRun, class_names: list[str]) -> list[Block]:
     for name, title in SPLITS.items():
         part = split[split["split"] == name]
         counts = {of: int((part["label"] == label).sum()) for label, of in enumerate(class_names)}
-        row = {"Split": title, "Patients": f"{part['patient_id'].nunique():,}", "Images": f"{len(part):,}"}
+        named = part.loc[~nameless(part), "patient_id"].nunique()
+        alone = int(nameless(part).sum())  # each taken for a patient
+        people = "unknown" if alone and not named else f"{named + alone:,}"
+        row = {"Split": title, "Patients": people, "Images": f"{len(part):,}"}
         row |= {
             of: f"{count:,}" + (f" ({100 * count / len(part):.0f} %)" if len(part) else "")
             for of, count in counts.items()

@@ -113,7 +113,8 @@ def _training(run: FinishedRun) -> list[str]:
 
 def _evidence(measured: Measured) -> list[str]:
     images, positives = len(measured.table), measured.positives
-    told = []
+    _, lacking = measured.run.validation()
+    told = [f"{lacking[0].upper()}{lacking[1:]}."] if lacking else []
     least = min(positives, images - positives)
     if 0 < least < FEW:
         which = "positive" if least == positives else "negative"

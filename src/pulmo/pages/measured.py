@@ -82,11 +82,7 @@ class Measured:
         """Figures of images called positive or negative; None where the images have one label alone."""
         if self.table["label"].nunique() < 2:
             return None
-        try:
-            val = self.run.predictions("val")
-        except (RunError, ValueError):
-            val = None
-        return image_sheet(self.table, val, self.cut_off, resamples=self.resamples)
+        return image_sheet(self.table, self.run.validation()[0], self.cut_off, resamples=self.resamples)
 
     @cached_property
     def means(self) -> dict[str, Interval]:
@@ -94,8 +90,8 @@ class Measured:
         found: dict[str, Interval] = {}
         if "dice" in self.table:
             found |= mask_sheet(self.table, resamples=self.resamples).figures
-        if "true_boxes" in self.table and self.run.has("boxes_test.csv"):
-            boxes = pd.read_csv(self.run.folder / "boxes_test.csv", dtype={"image_id": str})
+        boxes = self.run.boxes("test") if "true_boxes" in self.table else None
+        if boxes is not None:
             found |= box_sheet(self.table, boxes, self.cut_off, resamples=self.resamples).figures
         return found
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pulmo import run
 from pulmo.cli import app
+from pulmo.finished import FinishedRun
 from pulmo.pages import report
 from tests.conftest import SMALL, compose_in
 
@@ -119,7 +120,9 @@ def test_report__images_that_stand_in_two_splits_leak_their_patients(copied: Pat
     assert "none of whom is in the training data" in (copied / "report.html").read_text()
     (copied / "identical_across_splits.csv").write_text("image_id,of\nx,y\n")
     assert typed(copied).exit_code == 0
-    assert "1 images stand in two splits pixel by pixel" in section(copied / "report.html", "Data, split and leak check")
+    assert "1 images stand in two splits pixel by pixel" in section(
+        copied / "report.html", "Data, split and leak check"
+    )
     assert "none of whom is in the training data" not in (copied / "report.html").read_text()
 
 
@@ -187,7 +190,23 @@ def test_report__a_run_that_was_killed_early_says_what_it_lacks(copied: Path) ->
     assert "pulmo train resume=" in told
     assert "No metrics.json" in told
     assert "no environment.json" in section(page, "Where it ran")
-    assert "No patient stands in two splits; identical images were not looked for." in section(page, "Data, split and leak check")
+    assert "No patient stands in two splits; identical images were not looked for." in section(
+        page, "Data, split and leak check"
+    )
+
+
+def test_report__a_broken_validation_table_costs_no_test_figure(copied: Path) -> None:
+    table = pd.read_csv(copied / "predictions_val.csv", dtype=str)
+    table.assign(label=-1).to_csv(copied / "predictions_val.csv", index=False)
+    assert typed(copied).exit_code == 0
+    page = copied / "report.html"
+    assert "AUROC" in section(page, "Test figures")
+    assert "Nothing can be fitted on validation" in section(page, "In short")
+
+
+def test_report__classes_of_a_run_without_a_checkpoint_are_those_of_its_scores(tmp_path: Path) -> None:
+    (tmp_path / "predictions_test.csv").write_text("image_id,label,score_a,score_b,score_c\nx,0,0.5,0.3,0.2\n")
+    assert report._class_names(FinishedRun(tmp_path)) == ["a", "b", "c"]
 
 
 def test_report__what_goes_wrong_never_ends_a_finished_run(

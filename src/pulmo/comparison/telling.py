@@ -123,7 +123,8 @@ def _in_short(comparison: Comparison) -> list[Block]:
         if (
             other is not None and apart is not None
         ):  # a run with the same scores, such as at another threshold, is no other
-            sure = "" if math.isnan(apart.low) else "; the interval leaves 0 out" if apart.low > 0 or apart.high < 0 else "; the interval holds 0"
+            sure = "leaves 0 out" if apart.low > 0 or apart.high < 0 else "holds 0"
+            sure = "" if math.isnan(apart.low) else f"; the interval {sure}"
             told += f" Less the next, {other.label}, on the same images: {signed(apart)}{sure}."
         blocks.append(Text(told, "lead"))
     if len(comparison.boards) > 1:

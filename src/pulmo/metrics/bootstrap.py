@@ -104,7 +104,7 @@ def interval(value: float, drawn: Floats, patients: int | None = None) -> Interv
 
     A figure of 0 or 1 that comes out the same in every resample, such as an AUROC without an error, is not certain for
     that: it has no interval. A share has the exact one (Clopper and Pearson 1934, 10.1093/biomet/26.4.404), where the
-    number of `patients` is given that it is a share of. Neither has a figure that fewer than half of the resamples define.
+    number of `patients` is given that it is a share of. Nor has a figure that fewer than half of the resamples define.
     """
     defined = drawn[np.isfinite(drawn)]
     if math.isnan(value) or 2 * len(defined) < len(drawn):

@@ -36,6 +36,7 @@ def test_another_checkpoint__is_measured_at_its_own_cut_off_with_nothing_fitted_
     status, output = evaluate(own / "checkpoints" / "last.ckpt", "strategy=cpu")
     assert status == 0
     assert ", checkpoint last on rsna" in output
+    assert "checkpoint last's own" in output
     assert "predictions of best.ckpt alone" in output
     assert "Youden, best F1, 95 % sensitivity: no validation predictions" in output
     assert folders_of(own) == {"rsna_test", "rsna_test_last"}
@@ -105,3 +106,36 @@ def test_another_hospital__numbered_alike_in_part_is_measured_whole(own: Path, p
     assert facts["images"] == len(split)
     assert f"2 of {len(split)} image ids are the run's" in output
     assert "copies under other names were not looked for" in str(facts["told_apart"])
+
+
+def test_masks__unlabelled_images_are_no_second_class(lungs: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lungs, tmp_path / "lungs"))
+    table = pd.read_csv(folder / "predictions_test.csv").assign(label=1, score=0.5)
+    table.loc[:1, "label"] = -1
+    table.to_csv(folder / "predictions_test.csv", index=False)
+    status, output = evaluate(folder, "--out", tmp_path / "out")
+    assert status == 0
+    assert "AUROC" not in output
+    assert facts_of(tmp_path / "out")["images"] == len(table) - 2
+
+
+def test_stored_predictions__of_training_patients_are_told(own: Path) -> None:
+    split = pd.read_csv(own / "split.csv", dtype=str)
+    tested = split.index[split["split"] == "test"][0]
+    split.loc[split.index[split["split"] == "train"][0], "patient_id"] = split.loc[tested, "patient_id"]
+    split.to_csv(own / "split.csv", index=False)
+    status, output = evaluate(own)
+    assert status == 0
+    assert "test images are of patients that the run was trained or chosen on" in output
+
+
+def test_moved_data__that_lacks_test_images_is_told(own: Path, phantoms: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(phantoms / "rsna", tmp_path / "moved"))
+    split = pd.read_csv(own / "split.csv", dtype=str)
+    lost = split.loc[split["split"] == "test", "image_id"].iloc[0]
+    labels = pd.read_csv(moved / "stage_2_train_labels.csv", dtype=str)
+    labels[labels["patientId"] != lost].to_csv(moved / "stage_2_train_labels.csv", index=False)
+    status, output = evaluate(own, f"data.root={moved}", "data.cache=ram", "strategy=cpu")
+    assert status == 0
+    count = (split["split"] == "test").sum()
+    assert f"1 of {count} test images of the run are not there, such as {lost}" in output

@@ -112,6 +112,7 @@ def test_report__vouches_for_no_patient_whose_name_nobody_knows(copied: Path, kn
     assert "Leak check passed" not in told
     assert "each was taken for a patient of its own" in told
     assert "none of whom is in the training data" not in (copied / "report.html").read_text()
+    assert (">unknown<" in told) == (known == "none")
     assert ("whose patients are unknown" in section(copied / "report.html", "In short")) == (known == "none")
     assert ("No patient whose name is known stands in two splits" in told) == (known == "most")
 

@@ -51,7 +51,8 @@ def cut_of(run: FinishedRun, asked: str | None, val: pd.DataFrame | None) -> Cut
     if asked is None:
         if own is None:
             return Cut(math.nan, "the likeliest class", None)
-        return Cut(own, f"{own:.4g}, the run's own", own, {OWN: own})
+        whose = f"checkpoint {run.other_checkpoint}'s" if run.other_checkpoint else "the run's"
+        return Cut(own, f"{own:.4g}, {whose} own", own, {OWN: own})
     value = _asked(asked, val)
     given = {ASKED: value} | ({} if own is None else {OWN: own})
     return Cut(value, f"{value:.4g}, by --threshold {asked}", own, given)

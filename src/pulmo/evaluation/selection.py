@@ -139,11 +139,12 @@ class Selection:
         if self.alike:
             told = f"{self.alike:,} of {len(table):,} image ids are the run's"
             seen = int(roles.isin(["train", "val"]).sum())
+            worse = f", {seen:,} of images that it was trained or chosen on" if seen else ""
+            too_good = "; if they are the same images, these figures are too good" if seen else ""
             self.notes.append(
                 f"{told}: it is taken for the run's own data"
                 if self.shared
-                else f"{told}, {seen:,} of them it was trained or chosen on: too few for the same data set, so none is "
-                "left out; if they are the same images, these figures are too good"
+                else f"{told}{worse}: too few for the same data set, so none is left out{too_good}"
             )
             return
         theirs = {Path(path).stem for path in self.known.get("path", pd.Series(dtype=str)).dropna()} - {""}

@@ -87,8 +87,9 @@ def leaks(run: FinishedRun) -> list[Block]:
     if same is not None and len(same):
         blocks += [
             Text(f"{len(same):,} images stand in two splits pixel by pixel, under two patients' names.", "warning"),
-            Grid(same.head(MOST).fillna(""), caption="Identical images across splits" + _first(same)),
         ]
+        if len(same.columns):  # else metrics.json has their number, and their names are gone
+            blocks.append(Grid(same.head(MOST), caption="Identical images across splits" + _first(same)))
     if not blocks:
         named = "" if not unknown else " whose name is known"
         people = f"no patient{named} stands in two splits"
@@ -119,7 +120,7 @@ def identical(run: FinishedRun) -> pd.DataFrame | None:
     if path.is_file():
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     counted = run.metrics.get("data/identical_across_splits") if run.has("metrics.json") else None
-    return pd.DataFrame() if counted == 0 else None
+    return None if counted is None else pd.DataFrame(index=range(int(counted)))
 
 
 def _left_out(run: FinishedRun) -> list[Block]:

@@ -84,7 +84,7 @@ def test_same_layout_with_a_few_ids_alike__is_another_hospital_measured_whole_an
     selection = Selection(KNOWN, own=False, same_kind=True, wanted=None)
     assert chosen(selection, table(*"acdqrstuvw")) == list("acdqrstuvw")
     assert not selection.shared
-    assert "3 of 10 image ids are the run's, 1 of them it was trained or chosen on" in selection.notes[0]
+    assert "3 of 10 image ids are the run's, 1 of images that it was trained or chosen on" in selection.notes[0]
 
 
 def test_own_data_set__test_images_that_are_not_there_are_told() -> None:

@@ -261,15 +261,6 @@ def test_spoilt_predictions__are_told(own: Path) -> None:
     assert "give --again" in output
 
 
-def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Path) -> None:
-    (own / "evaluations").write_text("a file where the folder should be")
-    status, output = evaluate(own)
-    assert status == 1
-    assert "give --out FOLDER" in output
-    assert evaluate(own, "--out", tmp_path / "elsewhere")[0] == 0
-    assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
-
-
 def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path, drawn: None) -> None:
     assert evaluate(lungs, "--out", tmp_path)[0] == 0
     intervals = pd.read_csv(tmp_path / "intervals.csv", index_col="figure")

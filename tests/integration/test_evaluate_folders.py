@@ -93,6 +93,15 @@ def test_page_that_cannot_be_drawn__leaves_the_earlier_evaluation_whole(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Path) -> None:
+    (own / "evaluations").write_text("a file where the folder should be")
+    status, output = evaluate(own)
+    assert status == 1
+    assert "give --out FOLDER" in output
+    assert evaluate(own, "--out", tmp_path / "elsewhere")[0] == 0
+    assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
+
+
 def test_another_hospital__numbered_alike_in_part_is_measured_whole(own: Path, phantoms: Path, tmp_path: Path) -> None:
     split = pd.read_csv(own / "split.csv", dtype=str)
     pd.concat([split[:2], split.assign(image_id=split["image_id"] + "b", patient_id=split["patient_id"] + "b")]).to_csv(

@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pulmo import run_state
 from pulmo.checkpoint import best_checkpoint
 from pulmo.environment import COMPOSED
-from pulmo.errors import RunError
+from pulmo.errors import DataError, RunError
 from pulmo.run_state import State
+from pulmo.sheets.predictions import read_table, scored
 from pulmo.tasks.base import Task
 from pulmo.transforms.preprocess import Preprocess
 from pulmo.types import Split
@@ -82,12 +83,31 @@ class FinishedRun:
     @cached_property
     def split(self) -> pd.DataFrame:
         """Who was in which split: `image_id, patient_id, split, label, path`, ids as text."""
-        return pd.read_csv(self._part("split.csv"), dtype={"image_id": str, "patient_id": str, "path": str})
+        return read_table(self._part("split.csv"))
 
     def predictions(self, split: Split) -> pd.DataFrame:
         """One row an image: `image_id, patient_id, label, score, prediction`, further columns; ids as text."""
-        path = self._part(f"predictions_{split}.csv")
-        return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
+        return read_table(self._part(f"predictions_{split}.csv"))
+
+    def boxes(self, split: Split) -> pd.DataFrame | None:
+        """One row a predicted box, of a run that draws such; None of others."""
+        path = self.folder / f"boxes_{split}.csv"
+        return read_table(path) if path.is_file() else None
+
+    def validation(self) -> tuple[pd.DataFrame | None, str]:
+        """The validation predictions of the checkpoint, checked; or None and why nothing can be fitted on them."""
+        lacking = "nothing can be fitted on validation"
+        if self.other_checkpoint:
+            return None, f"{lacking}: {self.folder} has predictions of best.ckpt alone"
+        try:
+            table = self.predictions("val")
+            if not table.get("score", pd.Series(dtype=float)).empty and "label" in table:
+                scored(table, "predictions_val.csv")
+        except (RunError, DataError) as error:
+            return None, f"{lacking}: {error}"
+        except ValueError as error:  # what pandas raises on a file that is empty or breaks off
+            return None, f"{lacking}: predictions_val.csv cannot be read ({error})"
+        return table, ""
 
     @cached_property
     def state(self) -> State | None:
@@ -147,6 +167,15 @@ class FinishedRun:
         if path is None:
             raise RunError(f"{self.folder} has no checkpoints/best.ckpt: {self._why()}")
         return path
+
+    @property
+    def other_checkpoint(self) -> str:
+        """Name of the checkpoint that was given where it is not the best: the folder's figures and predictions are of
+        that one. "" otherwise."""
+        best = best_checkpoint(self.folder)
+        if self.checkpoint is None or (best is not None and self.checkpoint.resolve() == best.resolve()):
+            return ""
+        return "" if best is None and self.checkpoint.name == "best.ckpt" else self.checkpoint.stem
 
     def _part(self, name: str) -> Path:
         path = self.folder / name

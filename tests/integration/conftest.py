@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from pulmo import run
+from tests.conftest import SMALL as QUICK
 from tests.conftest import compose_in, once
 
 SIZE, FILE = 64, 96  # sides of the network's images and of the RSNA phantoms' files, in pixels
@@ -38,6 +39,15 @@ def opacities(shared: Path, phantoms: Path) -> Path:
     places = ["data=rsna", f"data.root={phantoms / 'rsna'}", f"data.cache_dir={shared / 'opacities_cache'}"]
     overrides = [*places, *UNEXT, *OPACITY, "trainer.max_epochs=20", "predict=true"]
     return once(shared / "opacities", lambda folder: run.train(compose_in(folder, *overrides), folder, overrides))
+
+
+@pytest.fixture(scope="session")
+def classifier(shared: Path, phantoms: Path) -> Path:
+    """A run of a small classifier on the RSNA phantoms."""
+    places = ["data=rsna", f"data.root={phantoms / 'rsna'}", f"data.cache_dir={shared / 'evaluate_cache'}"]
+    shares = ["data.test_fraction=0.4", "data.val_fraction=0.3", "trainer.max_epochs=1", "logger=csv"]
+    overrides = [*places, *shares, *QUICK]
+    return once(shared / "evaluated", lambda folder: run.train(compose_in(folder, *overrides), folder, overrides))
 
 
 def untrained(config: DictConfig) -> dict[str, float]:

@@ -12,9 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
-from pulmo import run
 from pulmo.cli import app
-from tests.conftest import SMALL, compose_in, figures_of, once
+from tests.conftest import figures_of
 
 QUICK = ["--resamples", "100"]
 
@@ -38,19 +37,10 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr("pulmo.evaluation.folder.draw", lambda evaluation: {})
 
 
-@pytest.fixture(scope="module")
-def trained(shared: Path, phantoms: Path) -> Path:
-    """A run of a small classifier on the RSNA phantoms."""
-    places = ["data=rsna", f"data.root={phantoms / 'rsna'}", f"data.cache_dir={shared / 'evaluate_cache'}"]
-    shares = ["data.test_fraction=0.4", "data.val_fraction=0.3", "trainer.max_epochs=1", "logger=csv"]
-    overrides = [*places, *shares, *SMALL]
-    return once(shared / "evaluated", lambda folder: run.train(compose_in(folder, *overrides), folder, overrides))
-
-
 @pytest.fixture
-def own(trained: Path, tmp_path: Path) -> Path:
+def own(classifier: Path, tmp_path: Path) -> Path:
     """A copy of the run, to be written into and broken."""
-    return Path(shutil.copytree(trained, tmp_path / "runs" / "copy"))
+    return Path(shutil.copytree(classifier, tmp_path / "runs" / "copy"))
 
 
 def facts_of(folder: Path) -> dict[str, object]:
@@ -175,7 +165,7 @@ def test_cut_off__comes_from_the_checkpoint_where_the_figures_lack(own: Path) ->
 def test_threshold__decides_anew_without_the_network(own: Path, asked: str) -> None:
     shutil.rmtree(own / "checkpoints")
     assert evaluate(own, "--threshold", asked)[0] == 0
-    folder = own / "evaluations" / "rsna_test"
+    folder = own / "evaluations" / f"rsna_test_threshold-{asked}"
     table, cut = pd.read_csv(folder / "predictions.csv"), facts_of(folder)["threshold"]
     assert isinstance(cut, float)
     assert (table["prediction"] == (table["score"] >= cut)).all()
@@ -269,15 +259,6 @@ def test_spoilt_predictions__are_told(own: Path) -> None:
     status, output = evaluate(own)
     assert status == 1
     assert "give --again" in output
-
-
-def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Path) -> None:
-    (own / "evaluations").write_text("a file where the folder should be")
-    status, output = evaluate(own)
-    assert status == 1
-    assert "give --out FOLDER" in output
-    assert evaluate(own, "--out", tmp_path / "elsewhere")[0] == 0
-    assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
 
 
 def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path, drawn: None) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pulmo import run
 from pulmo.cli import app
+from pulmo.finished import FinishedRun
 from pulmo.pages import report
 from tests.conftest import SMALL, compose_in
 
@@ -99,6 +100,42 @@ def test_report__a_patient_in_two_splits_is_told_on(copied: Path) -> None:
     assert "none of whom is in the training data" not in (copied / "report.html").read_text()
 
 
+@pytest.mark.parametrize("known", ["none", "most"])
+def test_report__vouches_for_no_patient_whose_name_nobody_knows(copied: Path, known: str) -> None:
+    split = pd.read_csv(copied / "split.csv", dtype=str)
+    stems = split["path"].map(lambda path: Path(path).stem)
+    nameless = split.index[::5] if known == "most" else split.index
+    split.loc[nameless, "patient_id"] = stems[nameless]  # as a data set puts it that does not know
+    split.to_csv(copied / "split.csv", index=False)
+    assert typed(copied).exit_code == 0
+    told = section(copied / "report.html", "Data, split and leak check")
+    assert "Leak check passed" not in told
+    assert "each was taken for a patient of its own" in told
+    assert "none of whom is in the training data" not in (copied / "report.html").read_text()
+    assert (">unknown<" in told) == (known == "none")
+    assert ("whose patients are unknown" in section(copied / "report.html", "In short")) == (known == "none")
+    assert ("No patient whose name is known stands in two splits" in told) == (known == "most")
+
+
+def test_report__images_that_stand_in_two_splits_leak_their_patients(copied: Path) -> None:
+    assert "none of whom is in the training data" in (copied / "report.html").read_text()
+    (copied / "identical_across_splits.csv").write_text("image_id,of\nx,y\n")
+    assert typed(copied).exit_code == 0
+    assert "1 images stand in two splits pixel by pixel" in section(
+        copied / "report.html", "Data, split and leak check"
+    )
+    assert "none of whom is in the training data" not in (copied / "report.html").read_text()
+
+
+def test_report__nothing_is_passed_where_identical_images_were_not_looked_for(copied: Path) -> None:
+    figures = json.loads((copied / "metrics.json").read_text())
+    (copied / "metrics.json").write_text(json.dumps(figures | {"data/identical_across_splits": None}))
+    assert typed(copied).exit_code == 0
+    told = section(copied / "report.html", "Data, split and leak check")
+    assert "passed" not in told
+    assert "No patient stands in two splits; identical images were not looked for." in told
+
+
 def test_report__worst_cases_are_the_confidently_wrong(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     table = pd.read_csv(finished / "predictions_test.csv")
@@ -154,7 +191,23 @@ def test_report__a_run_that_was_killed_early_says_what_it_lacks(copied: Path) ->
     assert "pulmo train resume=" in told
     assert "No metrics.json" in told
     assert "no environment.json" in section(page, "Where it ran")
-    assert "Leak check passed" in section(page, "Data, split and leak check")
+    assert "No patient stands in two splits; identical images were not looked for." in section(
+        page, "Data, split and leak check"
+    )
+
+
+def test_report__a_broken_validation_table_costs_no_test_figure(copied: Path) -> None:
+    table = pd.read_csv(copied / "predictions_val.csv", dtype=str)
+    table.assign(label=-1).to_csv(copied / "predictions_val.csv", index=False)
+    assert typed(copied).exit_code == 0
+    page = copied / "report.html"
+    assert "AUROC" in section(page, "Test figures")
+    assert "Nothing can be fitted on validation" in section(page, "In short")
+
+
+def test_report__classes_of_a_run_without_a_checkpoint_are_those_of_its_scores(tmp_path: Path) -> None:
+    (tmp_path / "predictions_test.csv").write_text("image_id,label,score_a,score_b,score_c\nx,0,0.5,0.3,0.2\n")
+    assert report._class_names(FinishedRun(tmp_path)) == ["a", "b", "c"]
 
 
 def test_report__what_goes_wrong_never_ends_a_finished_run(

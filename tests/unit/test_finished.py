@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,45 @@ def test_predictions__ids_are_text(tmp_path: Path) -> None:
     (_run(tmp_path / "run") / "predictions_test.csv").write_text(text)
     table = opened(tmp_path / "run").predictions("test")
     assert table.iloc[0][["image_id", "patient_id"]].tolist() == ["001", "007"]
+
+
+def test_predictions__ids_that_read_like_nothing_are_names(tmp_path: Path) -> None:
+    text = "image_id,patient_id,label,score,prediction\nNA,None,1,,1\nnull,,0,0.5,1\n"
+    folder = _run(tmp_path / "run")
+    for name in ("predictions_test.csv", "boxes_test.csv"):
+        (folder / name).write_text(text)
+    (folder / "split.csv").write_text("image_id,patient_id,split,path\nNA,None,test,\nnull,,test,x\n")
+    run = opened(folder)
+    for table in (run.predictions("test"), run.boxes("test"), run.split):
+        assert table is not None
+        assert table[["image_id", "patient_id"]].to_numpy().tolist() == [["NA", "None"], ["null", ""]]
+    assert run.predictions("test")["score"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read"),
+        ("label,score\n1,7\n", "no score between 0 and 1"),
+        ("label,score\n-1,0.5\n", "no image with a label"),
+        (None, r"no predictions_val\.csv"),
+    ],
+)
+def test_validation__that_cannot_be_used_is_none_with_the_reason(tmp_path: Path, text: str | None, said: str) -> None:
+    folder = _run(tmp_path / "run")
+    if text is not None:
+        (folder / "predictions_val.csv").write_text(text)
+    table, lacking = opened(folder).validation()
+    assert table is None
+    assert re.search(said, lacking)
+
+
+def test_validation__of_another_checkpoint_is_not_that_of_the_best(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "run")
+    (folder / "predictions_val.csv").write_text("label,score\n1,0.5\n")
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert opened(folder / "checkpoints" / "best.ckpt").validation()[1] == ""
+    assert "predictions of best.ckpt alone" in opened(folder / "checkpoints" / "last.ckpt").validation()[1]
 
 
 def test_config__damaged_yaml_is_told_with_its_path(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class EarlierSplit(Callback):
         if stage != "fit":
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        theirs, ours = pd.read_csv(self.run / "split.csv", dtype=str), datamodule.table
+        theirs, ours = pd.read_csv(self.run / "split.csv", dtype=str, keep_default_na=False), datamodule.table
         seen = ours["split"].eq("val") & _among(ours, theirs[theirs["split"] == "train"])
         seen |= ours["split"].eq("test") & _among(ours, theirs[theirs["split"].isin(["train", "val"])])
         if not seen.any():
@@ -46,4 +46,4 @@ class EarlierSplit(Callback):
 
 
 def _among(ours: pd.DataFrame, theirs: pd.DataFrame) -> "pd.Series[bool]":
-    return ours["patient_id"].isin(set(theirs["patient_id"])) | ours["image_id"].isin(set(theirs["image_id"]))
+    return ours["patient_id"].isin(set(theirs["patient_id"]) - {""}) | ours["image_id"].isin(set(theirs["image_id"]))

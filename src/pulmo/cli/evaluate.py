@@ -35,7 +35,7 @@ def evaluate(
     prevalence: Annotated[float | None, typer.Option(help="Share of ill people to give PPV and NPV at.")] = None,
     resamples: Annotated[int, typer.Option(help="Of patients, for the intervals.")] = 10_000,
     again: Annotated[bool, typer.Option("--again", help="By the network, though the run has its predictions.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default evaluations/DATA_SPLIT in the run's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default evaluations/DATA_SPLIT… in the run's.")] = None,
 ) -> None:
     """Measure RUN with 95 % intervals: figures, operating points, calibration, subgroups; tables, figures and a page.
 

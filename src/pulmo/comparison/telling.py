@@ -1,5 +1,6 @@
 """A comparison told: on the screen in short, on a page with its figures."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -122,8 +123,9 @@ def _in_short(comparison: Comparison) -> list[Block]:
         if (
             other is not None and apart is not None
         ):  # a run with the same scores, such as at another threshold, is no other
-            sure = "the interval leaves 0 out" if apart.low > 0 or apart.high < 0 else "the interval holds 0"
-            told += f" Less the next, {other.label}, on the same images: {signed(apart)}; {sure}."
+            sure = "leaves 0 out" if apart.low > 0 or apart.high < 0 else "holds 0"
+            sure = "" if math.isnan(apart.low) else f"; the interval {sure}"
+            told += f" Less the next, {other.label}, on the same images: {signed(apart)}{sure}."
         blocks.append(Text(told, "lead"))
     if len(comparison.boards) > 1:
         blocks.append(

@@ -16,7 +16,7 @@ from pulmo.errors import ConfigError, RunError
 from pulmo.evaluation import operating
 from pulmo.evaluation.data import data_name, data_to_measure
 from pulmo.evaluation.predicting import Predicted, predict
-from pulmo.evaluation.selection import OF_VALIDATION, Wanted
+from pulmo.evaluation.selection import COPIES, OF_VALIDATION, Wanted, seen_of
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
 from pulmo.sheets.boxes import BoxSheet, box_sheet
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asks for; `out` is the folder to write to, None: `evaluations/DATA_SPLIT` in the run's."""
+    """What the user asks for; `out` is the folder to write to, None: one in the run's `evaluations`."""
 
     overrides: Sequence[str] = ()
     split: Wanted | None = None
@@ -73,13 +73,13 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     Where the run's own predictions answer the question they are taken: no network and no image is needed then. Raises
     `PulmoError` where something lacks, with the remedy.
     """
-    val, lacking = operating.validation_of(run)
+    val, lacking = run.validation()
     cut = operating.cut_of(run, wish.threshold, val)
     notes = [lacking] if lacking else []
-    stored = None if wish.again or wish.overrides or _other_checkpoint(run) else _stored(run, wish, cut)
+    stored = None if wish.again or wish.overrides or run.other_checkpoint else _stored(run, wish, cut)
     if stored is not None:
         predicted, facts = stored
-        notes += [OF_VALIDATION] if facts["split"] == "val" else []
+        notes += _notes_of_stored(run, facts["split"], predicted.images)
     else:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
@@ -87,7 +87,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     of_masks = "dice" in table
     if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-    told_apart = not of_masks or table["label"].nunique() == 2  # every image has lungs: nothing to tell apart
+    classes = table.loc[table["label"] >= 0, "label"].nunique()
+    told_apart = not of_masks or classes == 2  # every image has lungs: nothing to tell apart
     sheet = (
         image_sheet(table, val, cut.value, prevalence=wish.prevalence, resamples=wish.resamples, given=cut.given)
         if told_apart
@@ -96,7 +97,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     masks = mask_sheet(table, resamples=wish.resamples) if of_masks else None
     boxed = predicted.boxes is not None and "true_boxes" in table
     boxes = box_sheet(table, predicted.boxes, cut.value, resamples=wish.resamples) if boxed else None  # type: ignore[arg-type]
-    facts |= _counts(table, sheet, masks) | {"threshold": _or_none(cut.value)}
+    facts |= _counts(table, sheet, masks)
+    facts |= {"threshold": _or_none(cut.value), "threshold_given": wish.threshold}
     facts |= {"prevalence": wish.prevalence, "resamples": wish.resamples, "overrides": list(wish.overrides)}
     facts |= {"notes": notes}
     return Evaluation(run, facts, notes, predicted, cut, sheet, masks, boxes, _names(run, sheet))
@@ -108,16 +110,14 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     if split == "all" or not run.has(f"predictions_{split}.csv"):
         return None
     try:
-        table = run.predictions(split)
+        table, boxes = run.predictions(split), run.boxes(split)
     except ValueError as error:
-        raise RunError(f"predictions_{split}.csv of {run.folder} cannot be read ({error}): give --again") from error
+        raise RunError(f"the {split} predictions of {run.folder} cannot be read ({error}): give --again") from error
     masks_or_boxes = "dice" in table or "predicted_boxes" in table
     if cut.changed and masks_or_boxes:
         return None  # each image's figures are of one cut-off
     if cut.changed and "score" in table:
         table = table.assign(prediction=(table["score"] >= cut.value).astype(int))
-    path = run.folder / f"boxes_{split}.csv"
-    boxes = pd.read_csv(path, dtype={"image_id": str}) if path.is_file() else None
     known = run.metrics if run.has("metrics.json") and not cut.changed else {}
     figures = {
         name.removeprefix(f"{split}/"): math.nan if value is None else value
@@ -131,6 +131,13 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     return Predicted(table, boxes, metrics), facts
 
 
+def _notes_of_stored(run: FinishedRun, split: str, table: pd.DataFrame) -> list[str]:
+    if split == "val":
+        return [OF_VALIDATION]
+    crossing = seen_of(run.split, table) if run.has("split.csv") else ""
+    return [crossing] if crossing else []
+
+
 def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
     """The run's network over the images; the first line on the screen says which and on what."""
     task = run.task  # first: it says what is wrong with a checkpoint
@@ -138,7 +145,8 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
         _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)
-    nms_iou = run.metrics.get("nms_iou") if run.has("metrics.json") else None
+    of_best = run.has("metrics.json") and not run.other_checkpoint
+    nms_iou = run.metrics.get("nms_iou") if of_best else None
     with tempfile.TemporaryDirectory() as folder:
         predicted = predict(task, measured, _or_none(cut.value), nms_iou, Path(folder))
     selection = measured.selection
@@ -151,10 +159,13 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
         phantom=is_phantom(measured.config),
         by="its network, by Lightning's Trainer",
     )
+    if not selection.shared and selection.known is not None:
+        facts["told_apart"] = COPIES
     notes = [*measured.notes, *selection.notes]
     if run.environment.get("phantom") and not facts["phantom"]:
         notes.append("the run was trained on drawn phantoms, not on patients")
-    skipped = selection.missed(measured.datamodule.skipped["image_id"])
+    skipped, lost = selection.missed(left := measured.datamodule.skipped["image_id"]), selection.lost(left)
+    notes += [lost] if lost else []
     notes += [f"left out: {skipped} images that cannot be read, or have no lung mask"] if skipped else []
     return predicted, facts, notes
 
@@ -170,6 +181,7 @@ def _facts(
     return {
         "run": run.name,
         "folder": str(run.folder),
+        "checkpoint": run.other_checkpoint or "best",
         "trained_on": data_name(run),
         "data": data,
         "root": root,
@@ -209,8 +221,3 @@ def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _other_checkpoint(run: FinishedRun) -> bool:
-    """Whether a checkpoint was given that is not the one whose predictions lie in the folder."""
-    return run.checkpoint is not None and run.checkpoint.name != "best.ckpt"

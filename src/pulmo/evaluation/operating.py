@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pulmo.errors import ConfigError, DataError, RunError
+from pulmo.errors import ConfigError, RunError
 from pulmo.finished import FinishedRun
 from pulmo.sheets.operating_points import OWN, cut_offs
 from pulmo.sheets.predictions import scored
@@ -51,7 +51,8 @@ def cut_of(run: FinishedRun, asked: str | None, val: pd.DataFrame | None) -> Cut
     if asked is None:
         if own is None:
             return Cut(math.nan, "the likeliest class", None)
-        return Cut(own, f"{own:.4g}, the run's own", own, {OWN: own})
+        whose = f"checkpoint {run.other_checkpoint}'s" if run.other_checkpoint else "the run's"
+        return Cut(own, f"{own:.4g}, {whose} own", own, {OWN: own})
     value = _asked(asked, val)
     given = {ASKED: value} | ({} if own is None else {OWN: own})
     return Cut(value, f"{value:.4g}, by --threshold {asked}", own, given)
@@ -59,8 +60,7 @@ def cut_of(run: FinishedRun, asked: str | None, val: pd.DataFrame | None) -> Cut
 
 def own_cut_off(run: FinishedRun) -> float | None:
     """The cut-off that the run was tested at, from metrics.json or its checkpoint; None where it needs none."""
-    other = run.checkpoint is not None and run.checkpoint.name != "best.ckpt"
-    if run.has("metrics.json") and not other:
+    if run.has("metrics.json") and not run.other_checkpoint:
         value = run.metrics.get("threshold")
         if value is not None:
             return float(value)
@@ -70,19 +70,6 @@ def own_cut_off(run: FinishedRun) -> float | None:
     if threshold is None and len(run.class_names) == 2:
         raise RunError(f"{run.folder} has no threshold: it was ended before a validation; give --threshold")
     return threshold
-
-
-def validation_of(run: FinishedRun) -> tuple[pd.DataFrame | None, str]:
-    """The run's validation predictions, or None and why there are none to fit on."""
-    try:
-        table = run.predictions("val")
-        if not table.get("score", pd.Series(dtype=float)).empty and "label" in table:
-            scored(table, "predictions_val.csv")
-    except (RunError, DataError) as error:
-        return None, f"nothing can be fitted on validation: {error}"
-    except ValueError as error:  # what pandas raises on a file that is empty or breaks off
-        return None, f"nothing can be fitted on validation: predictions_val.csv cannot be read ({error})"
-    return table, ""
 
 
 def _asked(asked: str, val: pd.DataFrame | None) -> float:

@@ -16,7 +16,8 @@ POINTS = (
 SUBGROUPS = "Figures at the cut-off; of fewer than 10 images of a class none is given, for its interval says nothing."
 INTERVALS = (
     "In parentheses: the 95 % percentile interval over resampled patients, each with all of their images (cluster "
-    "bootstrap). A share of 0 or 1 has the exact interval of Clopper and Pearson, ECE that of the basic bootstrap."
+    "bootstrap). A share of 0 or 1 has the exact interval of Clopper and Pearson, ECE that of the basic bootstrap. An "
+    "AUROC of 1, which no resample changes, has none, nor has any of a single patient."
 )
 
 
@@ -24,8 +25,11 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     """The whole page as text, pictures inside."""
     first, *rest = screen.headline(of)
     warned: list[Block] = [Text(line, "warning") for line in screen.warnings(of)]
-    facts = {"run": of.facts["run"], "data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
+    facts = {"run": of.facts["run"], "checkpoint": of.facts["checkpoint"]}
+    facts |= {"data": f"{of.facts['data']} at {of.facts['root'] or 'an unknown place'}"}
     facts |= {"images": rest[0], "cut-off": of.cut.said, "scores": of.facts["predicted_by"]}
+    if "told_apart" in of.facts:
+        facts["not the run's own"] = of.facts["told_apart"]
     if of.facts["overrides"]:
         facts["overrides"] = " ".join(of.facts["overrides"])
     named = tables.figure_tables(of)

@@ -12,6 +12,7 @@ from pulmo.callbacks.predictions import PredictionWriter
 from pulmo.evaluation.data import Measured
 from pulmo.execution import settle
 from pulmo.experiment import make
+from pulmo.sheets.predictions import read_table
 from pulmo.tasks.base import Task
 from pulmo.tasks.detection import DetectionTask
 
@@ -48,10 +49,9 @@ def predict(task: Task, measured: Measured, cut_off: float | None, nms_iou: floa
         enable_progress_bar=False,
     )
     trainer.test(task, datamodule=data, verbose=False)
-    ids = {"image_id": str, "patient_id": str}
     boxes = folder / "boxes_test.csv"
     return Predicted(
-        pd.read_csv(folder / "predictions_test.csv", dtype=ids),
-        pd.read_csv(boxes, dtype=ids) if boxes.is_file() else None,
+        read_table(folder / "predictions_test.csv"),
+        read_table(boxes) if boxes.is_file() else None,
         {name.removeprefix("test/"): value for name, value in task.figures.items() if name.startswith("test/")},
     )

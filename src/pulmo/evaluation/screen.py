@@ -15,10 +15,11 @@ def headline(of: Evaluation) -> list[str]:
     found = "with a true mask" if of.images is None and of.masks is not None else "positive"
     counts = f"{facts['images']:,} images of {facts['patients']:,} patients, {facts['positives']:,} {found}"
     trained = "" if facts["own"] else f", external: the run was trained on {facts['trained_on']}"
+    checkpoint = "" if facts["checkpoint"] == "best" else f", checkpoint {facts['checkpoint']}"
     what = "a pixel is drawn where its probability" if of.masks is not None else "positive where the score"
     decided = of.cut.said if facts["threshold"] is None else f"{what} reaches {of.cut.said}"
     lines = [
-        f"{facts['run']} on {facts['data']} ({facts['images_of']}{trained})",
+        f"{facts['run']}{checkpoint} on {facts['data']} ({facts['images_of']}{trained})",
         counts + (f" ({100 * facts['positives'] / facts['images']:.1f} %)" if facts["images"] else ""),
         decided,
         f"scores: {facts['predicted_by']}; intervals: 95 %, {facts['resamples']:,} resamples of patients",

@@ -59,12 +59,19 @@ class Row:
     @property
     def ranks(self) -> bool:
         """Whether the interval leaves chance out, on either side."""
-        return self.auroc.low > 0.5 or self.auroc.high < 0.5
+        low, high = _ends(self.auroc)
+        return low > 0.5 or high < 0.5
 
     @property
     def clears(self) -> bool:
         """Whether it does not, within an interval that is narrow enough to say so; of rows with lungs always."""
-        return not self.occlusion.blind or 1 - CHANCE <= self.auroc.low <= 0.5 <= self.auroc.high <= CHANCE
+        low, high = _ends(self.auroc)
+        return not self.occlusion.blind or 1 - CHANCE <= low <= 0.5 <= high <= CHANCE
+
+
+def _ends(auroc: Interval) -> tuple[float, float]:
+    """Ends of the interval; a ranking without an error, which has none, is that of chance least of all."""
+    return (auroc.value, auroc.value) if auroc.value in (0.0, 1.0) else (auroc.low, auroc.high)
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
     by_name = {row.occlusion.name: row for row in rows}
     said = [
         f"{row.occlusion.name}: still ranks {of_class} with AUROC {row.auroc}, {row.occlusion.where}"
-        + ("" if row.auroc.low > 0.5 else "; below 0.5: what is left is read the other way round")
+        + ("" if row.auroc.value > 0.5 else "; below 0.5: what is left is read the other way round")
         for row in rows
         if row.tells
     ]

@@ -24,16 +24,20 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 
 class Interval(NamedTuple):
-    """A figure and its 95 % interval; `low` and `high` are NaN where fewer than half of the resamples define it."""
+    """A figure and its 95 % interval; `low` and `high` are NaN where resamples do not tell one, see `interval`."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        """Such as `0.934 (0.912–0.955)`, or `−0.012 (−0.030 to 0.004)`: a dash would not be told from a minus."""
         if math.isnan(self.value):
             return "undefined"
-        return f"{self.value:.3f}" if math.isnan(self.low) else f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
+        value, low, high = (f"{number:.3f}".replace("-", "−") for number in self)
+        if math.isnan(self.low):
+            return value
+        return f"{value} ({low} to {high})" if "−" in value + low + high else f"{value} ({low}–{high})"
 
 
 def intervals(
@@ -62,8 +66,14 @@ def resampled_figures(
     seed: int = 0,
     threads: int | None = None,
 ) -> dict[str, Floats]:
-    """Each of `figures` in each resample, (resamples,): the raw material of intervals and of paired differences."""
+    """Each of `figures` in each resample, (resamples,): the raw material of intervals and of paired differences.
+
+    NaN where there are fewer than two patients: how much patients differ cannot be told from one.
+    """
     codes, names = pd.factorize(np.asarray(patients))
+    if len(names) < 2:
+        whole = figures(np.ones((1, len(codes)), np.float32))
+        return {name: np.full(resamples, np.nan) for name in whole}
     size = max(1, min(resamples, AT_ONCE // max(1, len(codes))))
     starts = range(0, resamples, size)
 
@@ -92,13 +102,16 @@ def together(*parts: Weighted) -> Weighted:
 def interval(value: float, drawn: Floats, patients: int | None = None) -> Interval:
     """The 2.5th and 97.5th percentile of the resamples that define the figure, around its `value` on all images.
 
-    A share of 0 or 1 comes out the same in every resample, as if it were certain: where the number of `patients` is
-    given that it is a share of, it gets the exact interval (Clopper and Pearson 1934, 10.1093/biomet/26.4.404).
+    A figure of 0 or 1 that comes out the same in every resample, such as an AUROC without an error, is not certain for
+    that: it has no interval. A share has the exact one (Clopper and Pearson 1934, 10.1093/biomet/26.4.404), where the
+    number of `patients` is given that it is a share of. Nor has a figure that fewer than half of the resamples define.
     """
     defined = drawn[np.isfinite(drawn)]
     if math.isnan(value) or 2 * len(defined) < len(drawn):
         return Interval(value, math.nan, math.nan)
-    if patients and value in (0.0, 1.0) and (defined == value).all():
+    if value in (0.0, 1.0) and (defined == value).all():
+        if not patients:
+            return Interval(value, math.nan, math.nan)
         least = 0.025 ** (1 / patients)
         return Interval(value, *((least, 1.0) if value else (0.0, 1 - least)))
     low, high = np.percentile(defined, [2.5, 97.5])

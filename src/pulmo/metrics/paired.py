@@ -101,10 +101,16 @@ def paired_differences(
     """First minus second of each figure that both runs have, with its 95 % interval.
 
     `drawn` are each run's figures from `bootstrap.resampled_figures`, with the same seed and the same patients in the
-    same order: so that the n-th resample of both is of the same images.
+    same order: so that the n-th resample of both is of the same images. Of a run with itself it is 0 (0–0).
     """
     (first, second), (ones, others) = values, drawn
-    return {name: interval(first[name] - second[name], ones[name] - others[name]) for name in ones if name in others}
+    return {
+        name: Interval(0.0, 0.0, 0.0)
+        if np.array_equal(ones[name], others[name]) and first[name] == second[name]
+        else interval(first[name] - second[name], ones[name] - others[name])
+        for name in ones
+        if name in others
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,6 +1,7 @@
 """On what a run was trained and tested, and whether anything leaked from one split into another."""
 
 from collections import Counter
+from pathlib import PurePath
 
 import pandas as pd
 
@@ -24,6 +25,13 @@ def data_name(run: FinishedRun) -> str:
     return {"rsna": "RSNA Pneumonia Detection", "kermany": "Kermany (children)", "padchest": "PadChest"}.get(name, name)
 
 
+def nameless(split: pd.DataFrame) -> "pd.Series[bool]":
+    """Images whose patient nobody knows: without a name, or with that of the image or its file in place of one."""
+    patient = split["patient_id"].fillna("")
+    files = split["path"].fillna("").map(lambda path: PurePath(path).stem) if "path" in split else split["image_id"]
+    return (patient == "") | (patient == split["image_id"]) | (patient == files)
+
+
 def across(split: pd.DataFrame) -> pd.DataFrame:
     """Patients who stand in more than one split: `patient_id`, `splits`; patients without a name are none."""
     known = split[split["patient_id"].notna() & (split["patient_id"] != "")]
@@ -38,7 +46,10 @@ def on_what(run: FinishedRun, class_names: list[str]) -> list[Block]:
     for name, title in SPLITS.items():
         part = split[split["split"] == name]
         counts = {of: int((part["label"] == label).sum()) for label, of in enumerate(class_names)}
-        row = {"Split": title, "Patients": f"{part['patient_id'].nunique():,}", "Images": f"{len(part):,}"}
+        named = part.loc[~nameless(part), "patient_id"].nunique()
+        alone = int(nameless(part).sum())  # each taken for a patient
+        people = "unknown" if alone and not named else f"{named + alone:,}"
+        row = {"Split": title, "Patients": people, "Images": f"{len(part):,}"}
         row |= {
             of: f"{count:,}" + (f" ({100 * count / len(part):.0f} %)" if len(part) else "")
             for of, count in counts.items()
@@ -62,7 +73,7 @@ def leaks(run: FinishedRun) -> list[Block]:
     """Patients in several splits, and images that are the same under two names."""
     split = run.split
     crossing = across(split)
-    unknown = int((split["patient_id"].isna() | (split["patient_id"] == "")).sum())
+    unknown = int(nameless(split).sum())
     blocks: list[Block] = []
     if len(crossing):
         blocks += [
@@ -72,20 +83,44 @@ def leaks(run: FinishedRun) -> list[Block]:
             ),
             Grid(crossing.head(MOST), caption="Patients across splits" + _first(crossing)),
         ]
-    path = run.folder / "identical_across_splits.csv"
-    if path.is_file():
-        same = pd.read_csv(path, dtype=str)
+    same = identical(run)
+    if same is not None and len(same):
         blocks += [
             Text(f"{len(same):,} images stand in two splits pixel by pixel, under two patients' names.", "warning"),
-            Grid(same.head(MOST).fillna(""), caption="Identical images across splits" + _first(same)),
         ]
+        if len(same.columns):  # else metrics.json has their number, and their names are gone
+            blocks.append(Grid(same.head(MOST), caption="Identical images across splits" + _first(same)))
     if not blocks:
-        hashed = run.metrics.get("data/identical_across_splits") if run.has("metrics.json") else None
-        pixels = "no image stands in two splits" if hashed == 0 else "identical images were not looked for"
-        blocks.append(Text(f"Leak check passed: no patient stands in two splits; {pixels}.", "good"))
+        named = "" if not unknown else " whose name is known"
+        people = f"no patient{named} stands in two splits"
+        pixels = "no image stands in two splits pixel by pixel"
+        if same is None:
+            pixels = "identical images were not looked for"
+        if unknown == len(split):
+            blocks.append(Text(f"{pixels[0].upper()}{pixels[1:]}."))
+        elif unknown or same is None:
+            blocks.append(Text(f"{people[0].upper()}{people[1:]}; {pixels}."))
+        else:
+            blocks.append(Text(f"Leak check passed: {people}; {pixels}.", "good"))
     if unknown:
-        blocks.append(Text(f"{unknown:,} images have no patient's name; each was taken for a patient of its own."))
+        which = f"{unknown:,} images have" if unknown < len(split) else "The images have"
+        blocks.append(
+            Text(
+                f"{which} no patient's name, or the image's own for it: each was taken for a patient of its own, "
+                "so nobody knows whether a patient stands in two splits.",
+                "warning",
+            )
+        )
     return blocks
+
+
+def identical(run: FinishedRun) -> pd.DataFrame | None:
+    """Images that stand in two splits pixel by pixel; None where the run did not look for them."""
+    path = run.folder / "identical_across_splits.csv"
+    if path.is_file():
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    counted = run.metrics.get("data/identical_across_splits") if run.has("metrics.json") else None
+    return None if counted is None else pd.DataFrame(index=range(int(counted)))
 
 
 def _left_out(run: FinishedRun) -> list[Block]:

@@ -5,7 +5,7 @@ import pandas as pd
 from pulmo import run_state
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
-from pulmo.pages.data_facts import across, choices, data_name
+from pulmo.pages.data_facts import across, choices, data_name, identical, nameless
 from pulmo.pages.measured import Measured, word
 from pulmo.report.html import Block, Text, Tile, Tiles
 from pulmo.run_state import State
@@ -22,9 +22,7 @@ def subtitle(run: FinishedRun) -> str:
 
 def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
     """The test figures in a sentence or two, and the foremost of them as tiles."""
-    images, patients = len(measured.table), measured.patients
-    apart = "" if _leaks(measured.run) else ", none of whom is in the training data"
-    of = f"On {images:,} test images of {patients:,} patients{apart}"
+    of = f"On {len(measured.table):,} test images{_whose(measured)}"
     sheet, means = measured.sheet, measured.means
     told, tiles = [], []
     for name, what in (("dice", "drawn and true mask"), ("rsna_score", "drawn and true boxes")):
@@ -52,9 +50,16 @@ def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
     return [*(Text(text, "lead") for text in told), Tiles(tiles)]
 
 
-def _leaks(run: FinishedRun) -> bool:
-    """Whether patients stand in several splits, or it is not known."""
-    return not run.has("split.csv") or len(across(run.split)) > 0
+def _whose(measured: Measured) -> str:
+    """Of how many patients the test images are, and whether they are apart from training, as far as anyone knows."""
+    run, of = measured.run, f" of {measured.patients:,} patients"
+    if not run.has("split.csv"):
+        return of
+    unknown, same = nameless(run.split), identical(run)
+    if unknown[run.split["split"] == "test"].all():
+        return " whose patients are unknown, each taken for one of its own"
+    leaks = len(across(run.split)) > 0 or (same is not None and len(same) > 0)
+    return of if leaks or unknown.any() else f"{of}, none of whom is in the training data"
 
 
 def _tile(name: str, value: Interval) -> Tile:
@@ -108,7 +113,8 @@ def _training(run: FinishedRun) -> list[str]:
 
 def _evidence(measured: Measured) -> list[str]:
     images, positives = len(measured.table), measured.positives
-    told = []
+    _, lacking = measured.run.validation()
+    told = [f"{lacking[0].upper()}{lacking[1:]}."] if lacking else []
     least = min(positives, images - positives)
     if 0 < least < FEW:
         which = "positive" if least == positives else "negative"

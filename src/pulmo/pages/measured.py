@@ -82,11 +82,7 @@ class Measured:
         """Figures of images called positive or negative; None where the images have one label alone."""
         if self.table["label"].nunique() < 2:
             return None
-        try:
-            val = self.run.predictions("val")
-        except (RunError, ValueError):
-            val = None
-        return image_sheet(self.table, val, self.cut_off, resamples=self.resamples)
+        return image_sheet(self.table, self.run.validation()[0], self.cut_off, resamples=self.resamples)
 
     @cached_property
     def means(self) -> dict[str, Interval]:
@@ -94,8 +90,8 @@ class Measured:
         found: dict[str, Interval] = {}
         if "dice" in self.table:
             found |= mask_sheet(self.table, resamples=self.resamples).figures
-        if "true_boxes" in self.table and self.run.has("boxes_test.csv"):
-            boxes = pd.read_csv(self.run.folder / "boxes_test.csv", dtype={"image_id": str})
+        boxes = self.run.boxes("test") if "true_boxes" in self.table else None
+        if boxes is not None:
             found |= box_sheet(self.table, boxes, self.cut_off, resamples=self.resamples).figures
         return found
 
@@ -113,7 +109,7 @@ def word(figure: str) -> str:
 
 def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Block]:
     """A table of all figures with their intervals; those that have none stand without."""
-    rows = [{"figure": word(name), "test": _text(value)} for name, value in measured.means.items()]
+    rows = [{"figure": word(name), "test": str(value)} for name, value in measured.means.items()]
     sheet = measured.sheet
     if sheet is not None:
         names = COMMON if measured.means else FIGURES  # what scores an image by its boxes or pixels is no probability
@@ -129,17 +125,12 @@ def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Blo
     keys = {word(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
     table["validation"] = [_number(keys.get(name)) for name in table["figure"]]
     return [
-        Text(f"95 % intervals: patients, not images, drawn again {measured.resamples:,} times."),
+        Text(
+            f"95 % intervals: patients, not images, drawn again {measured.resamples:,} times. An AUROC of 1, "
+            "which comes out the same each time, has none, nor has any of a single patient."
+        ),
         Grid(table.rename(columns={"figure": "Figure", "test": "Test (95 % interval)", "validation": "Validation"})),
     ]
-
-
-def _text(value: Interval) -> str:
-    """As `str`, for figures that may be negative."""
-    if math.isnan(value.low) or min(value) >= 0:
-        return str(value)
-    low, high = (f"{end:.3f}".replace("-", "−") for end in (value.low, value.high))
-    return f"{value.value:.3f} ({low} to {high})".replace("-", "−")
 
 
 def _number(value: float | None) -> str:
@@ -179,7 +170,7 @@ def calibration(measured: Measured) -> list[Block]:
     rows = [
         {
             "Figure": name,
-            "As the run scores": _text(found.figures[key]),
+            "As the run scores": str(found.figures[key]),
             "After scaling": str(found.scaled.get(key, "–")),
         }
         for name, key in (

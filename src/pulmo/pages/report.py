@@ -120,10 +120,20 @@ def _section(title: str, make: Callable[[], Iterable[Block]]) -> Section:
 
 
 def _class_names(run: FinishedRun) -> list[str]:
+    """By the checkpoint; without one by the columns of several classes' scores."""
     try:
         return run.class_names
     except MENDABLE:
-        return ["negative", "positive"]
+        names = _columns_of_scores(run)
+        return names if len(names) > 2 else ["negative", "positive"]
+
+
+def _columns_of_scores(run: FinishedRun) -> list[str]:
+    try:
+        columns = run.predictions("test").columns
+    except MENDABLE:
+        return []
+    return [str(name).removeprefix("score_") for name in columns if str(name).startswith("score_")]
 
 
 def _task(run: FinishedRun) -> Task | None:

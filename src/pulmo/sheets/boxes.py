@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pulmo.errors import DataError
-from pulmo.metrics.bootstrap import Interval
+from pulmo.metrics.bootstrap import AT_ONCE, Interval
 from pulmo.metrics.detection import FROC_RATES
 from pulmo.metrics.weighted import Ratios, Values, Weights
 from pulmo.sheets.predictions import labelled_rows, patients_of, share_intervals
@@ -40,7 +40,7 @@ class BoxSheet:
 def box_sheet(
     test: pd.DataFrame, boxes: pd.DataFrame, cut_off: float, *, resamples: int = 10_000, seed: int = 0
 ) -> BoxSheet:
-    """Measure a detector's predictions table and table of boxes, which a run writes both.
+    """Measure a detector's predictions table and table of boxes, which a run writes both; only labelled images count.
 
     Raises `DataError` where a column is missing, or a box is of no image.
     """
@@ -48,6 +48,9 @@ def box_sheet(
     missing = [name for name in ("image_id", "score", "true_positive") if name not in boxes]
     if missing:
         raise DataError(f"the boxes have no column {', '.join(missing)}")
+    listed = test["image_id"].astype(str)
+    unlabelled = set(listed) - set(table["image_id"].astype(str))
+    boxes = boxes[~boxes["image_id"].astype(str).isin(unlabelled)]
     place = boxes["image_id"].astype(str).map(pd.Series(table.index, index=table["image_id"].astype(str)))
     if place.isna().any():
         raise DataError(
@@ -110,7 +113,18 @@ class _Boxes:
         return np.append(0.0, false) / len(self.truths), np.append(0.0, found) / truths
 
     def __call__(self, weights: Weights) -> Mapping[str, Values]:
-        """Sensitivity at `FROC_RATES`, read linearly between scores, and their mean, in each resample."""
+        """Sensitivity at `FROC_RATES`, read linearly between scores, and their mean, in each resample.
+
+        Of a detector that keeps hundreds of boxes an image a few resamples at a time, since each needs every box.
+        """
+        size = max(1, AT_ONCE // max(1, len(self.places)))
+        parts = [self._at_rates(weights[start : start + size]) for start in range(0, len(weights), size)]
+        at = np.concatenate(parts)
+        figures = {f"froc/{name}": at[:, k] for k, name in enumerate(RATE_NAMES.values())}
+        return figures | {"froc_score": at.mean(1)}
+
+    def _at_rates(self, weights: Weights) -> Values:
+        """(B, N) weights to (B, rates) sensitivities."""
         last = np.flatnonzero(np.diff(self.scores, append=-np.inf))
         counts = weights[:, self.places]
         right = self.right.astype(np.float32)
@@ -122,5 +136,4 @@ class _Boxes:
         for row in np.flatnonzero(truths > 0):
             rates = np.append(0.0, false[row]) / images[row]
             at[row] = np.interp(FROC_RATES, rates, np.append(0.0, found[row]) / truths[row])
-        figures = {f"froc/{name}": at[:, k] for k, name in enumerate(RATE_NAMES.values())}
-        return figures | {"froc_score": at.mean(1)}
+        return at

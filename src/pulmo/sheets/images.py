@@ -142,5 +142,7 @@ def _interval(name: str, value: float, drawn: Floats, patients: int | None) -> I
     if not name.rpartition("/")[2].startswith("ece"):
         return interval(value, drawn, patients)
     found = interval(value, drawn)
+    if math.isnan(found.low):
+        return found
     low, high = 2 * value - found.high, 2 * value - found.low
     return Interval(value, max(0.0, min(low, value)), min(1.0, max(high, value)))

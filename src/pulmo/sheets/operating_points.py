@@ -122,8 +122,8 @@ def _exact(figures: Mapping[str, Interval], prevalence: float) -> dict[str, Inte
         np.array([sensitivity.value, sensitivity.low]), np.array([specificity.low, specificity.value]), prevalence
     )
     exact = {}
-    if specificity.value == 1 and sensitivity.value > 0:
+    if specificity.value == 1 and not math.isnan(specificity.low) and sensitivity.value > 0:
         exact["precision_at"] = Interval(1.0, float(low[0][0]), 1.0)
-    if sensitivity.value == 1 and specificity.value > 0:
+    if sensitivity.value == 1 and not math.isnan(sensitivity.low) and specificity.value > 0:
         exact["npv_at"] = Interval(1.0, float(low[1][1]), 1.0)
     return exact

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,10 @@ from pulmo.metrics.bootstrap import Interval, Weighted, interval, resampled_figu
 from pulmo.metrics.weighted import Ratios
 
 T = TypeVar("T")
+
+IDS = ("image_id", "patient_id")
+NOTHING = ("", "nan", "NaN", "NA", "null", "None")
+"""What stands for no value, but in a column of ids."""
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -40,6 +45,16 @@ class Scored:
     def patients(self) -> npt.NDArray[np.generic]:
         """(N,) the patient of each image; where the table does not know, each image is one."""
         return patients_of(self.table)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of a run, one row an image or a box; ids are text as they stand, "001", "NA" and "None" too.
+
+    Raises ValueError, of which pandas's own errors are, where it cannot be read.
+    """
+    names = [name for name in pd.read_csv(path, nrows=0).columns if name not in IDS]
+    empty = dict.fromkeys(names, NOTHING)
+    return pd.read_csv(path, dtype=dict.fromkeys((*IDS, "path"), str), keep_default_na=False, na_values=empty)
 
 
 def scored(table: pd.DataFrame, what: str = "predictions") -> Scored:

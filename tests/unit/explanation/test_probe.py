@@ -84,9 +84,9 @@ def test_probe__tells_on_a_network_that_reads_the_border(films: Images) -> None:
     probed = probe(reader(TOKEN), films, resamples=500)
     assert probed.told_on
     aurocs = by_name(probed)
-    assert aurocs["whole image"] == aurocs["lungs removed"] == aurocs["borders only"] == (1, 1, 1)
+    assert aurocs["whole image"][0] == aurocs["lungs removed"][0] == aurocs["borders only"][0] == 1
     assert aurocs["lungs only"][0] == 0.5
-    said = "borders only: still ranks pneumonia with AUROC 1.000 (1.000–1.000), from the outer tenth of the image alone"
+    said = "borders only: still ranks pneumonia with AUROC 1.000, from the outer tenth of the image alone"
     assert said in probed.verdict
 
 
@@ -214,4 +214,4 @@ def test_table__has_a_row_an_occlusion_and_json_its_numbers(films: Images) -> No
     assert table["drop"].iloc[0] == ""
     plain = as_plain(probed)
     assert plain["told_on"] is True
-    assert plain["rows"]["borders only"]["auroc"] == [1.0, 1.0, 1.0]
+    assert plain["rows"]["borders only"]["auroc"] == [1.0, None, None]

@@ -57,7 +57,7 @@ def test_resampled_figures__of_two_networks_share_their_resamples() -> None:
     [
         (math.nan, [0.1, 0.2], "undefined"),
         (0.5, [0.4, math.nan, math.nan], "0.500"),  # an interval of the lucky third would be none
-        (0.5, [0.5] * 10, "0.500 (0.500–0.500)"),
+        (1.0, [1.0] * 10, "1.000"),  # an AUROC without an error: no resample tells how sure it is
     ],
 )
 def test_interval__says_what_is_not_known(value: float, drawn: list[float], said: str) -> None:
@@ -66,3 +66,17 @@ def test_interval__says_what_is_not_known(value: float, drawn: list[float], said
 
 def test_interval__reads_as_in_a_paper() -> None:
     assert str(Interval(0.93449, 0.9121, 0.955)) == "0.934 (0.912–0.955)"
+    assert str(Interval(-2, -2.3413, -1.785)) == "−2.000 (−2.341 to −1.785)"
+    assert str(Interval(0.1, -0.2, 0.4)) == "0.100 (−0.200 to 0.400)"
+
+
+def test_interval__of_a_share_of_all_is_the_exact_one() -> None:
+    assert interval(1.0, np.ones(10), patients=10) == pytest.approx((1.0, 0.025**0.1, 1.0))
+
+
+def test_intervals__of_a_single_patient_are_not_known() -> None:
+    values = np.random.default_rng(4).normal(size=50)
+    found = intervals(_mean(values), ["p"] * 50, resamples=20)["mean"]
+    assert found.value == pytest.approx(values.mean(), abs=1e-6)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)

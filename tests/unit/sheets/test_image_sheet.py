@@ -110,6 +110,34 @@ def test_calibration__bins_are_scikit_learns(sheet: ImageSheet) -> None:
     assert 0 < sheet.calibration.perfect_ece < 0.1
 
 
+@pytest.mark.parametrize("scores", [(0.0, 1.0), (0.2, 0.8)])
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_calibration__bins_of_equal_mass_keep_scores_that_many_have_apart(
+    scores: tuple[float, float], share: float
+) -> None:
+    """A fifth of the high ones are negative, of the low ones positive: |0.8 − 1| and |0.2 − 0|, or none at 0.2, 0.8."""
+    high = int(400 * share)
+    low = 400 - high
+    label = [1] * (high * 4 // 5) + [0] * (high // 5) + [0] * (low * 4 // 5) + [1] * (low // 5)
+    table = pd.DataFrame({"label": label, "score": [scores[1]] * high + [scores[0]] * low})
+    sheet = image_sheet(table, None, 0.5, resamples=20)
+    expected = 0.2 if scores == (0.0, 1.0) else 0.0
+    assert sheet.calibration.figures["ece_equal_mass"].value == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration__bins_of_equal_mass_hold_as_many_images_each(sheet: ImageSheet) -> None:
+    table = predicted(0).sort_values("score")
+    parts = np.array_split(np.arange(300), 15)
+    gaps = [abs((table["score"] - table["label"]).to_numpy()[part].sum()) for part in parts]
+    assert sheet.calibration.figures["ece_equal_mass"].value == pytest.approx(sum(gaps) / 300, abs=1e-6)
+
+
+def test_figures__of_one_patient_have_no_interval() -> None:
+    sheet = image_sheet(predicted(0, 60).assign(patient_id="p"), None, 0.5, resamples=20)
+    every = [*sheet.figures.values(), *sheet.calibration.figures.values()]
+    assert all(math.isnan(found.low) and math.isnan(found.high) for found in every)
+
+
 def test_calibration__slope_and_intercept_are_a_logistic_regression(sheet: ImageSheet) -> None:
     table = predicted(0)
     logit = np.log(table["score"] / (1 - table["score"])).to_numpy()

@@ -99,6 +99,30 @@ def test_boxes__of_nothing_found_keep_an_interval() -> None:
     assert sheet.froc["8"].high > 0.1
 
 
+def test_boxes__of_unlabelled_images_count_for_nothing() -> None:
+    images, boxes, _, _ = boxes_tables()
+    unlabelled = images.assign(label=images["label"].where(images["image_id"] >= 5, -1))
+    sheet = box_sheet(unlabelled, boxes, 0.5, resamples=50)
+    assert sheet.images == 35
+    assert sheet.figures == box_sheet(images[5:], boxes[boxes["image_id"] >= 5], 0.5, resamples=50).figures
+
+
+def test_boxes__many_are_resampled_a_few_times_at_once_with_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, boxes, _, _ = boxes_tables()
+    at_once = box_sheet(images, boxes, 0.5, resamples=60)
+    largest, cumsum = 0, np.cumsum
+
+    def watched(values: np.ndarray, **given: int) -> np.ndarray:
+        nonlocal largest
+        largest = max(largest, values.size)
+        return cumsum(values, **given)
+
+    monkeypatch.setattr("pulmo.sheets.boxes.AT_ONCE", 7 * len(boxes))
+    monkeypatch.setattr("pulmo.sheets.boxes.np.cumsum", watched)
+    assert box_sheet(images, boxes, 0.5, resamples=60).froc == at_once.froc
+    assert largest == 7 * len(boxes)
+
+
 def test_tables__that_contradict_themselves_say_so() -> None:
     images, boxes, _, _ = boxes_tables()
     with pytest.raises(DataError, match="boxes are of no image"):

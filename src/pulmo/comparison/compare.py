@@ -89,11 +89,10 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
     left_out = dict(chosen.left_out)
     settings = telling(chosen.runs)
     labels = labels_of(chosen.runs, settings)
-    runs, kept = [], []
-    for run, label, own in zip(chosen.runs, labels, settings, strict=True):
+    runs = []
+    for run, label in zip(chosen.runs, labels, strict=True):
         try:
             runs.append(tested(run, label, resamples))
-            kept.append(own)
         except RunError as error:
             left_out[str(run.folder)] = str(error)
     if not runs:
@@ -103,20 +102,19 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
     if len(groups) > 1 and chosen.by_name and not anyway and not folds:
         first, other = groups[0][0], groups[1][0]
         raise RunError(
-            f"{first.run.folder} and {other.run.folder} were tested on different images, and their figures are no "
-            f"comparison: {difference(first, other)}. Train on one split, data.split={first.run.folder}/split.csv, or "
-            "measure one on the other's data, `pulmo evaluate RUN data=…`; --any ranks them by test set"
+            f"{first.run.folder} and {other.run.folder} were tested on different images or patients, and their figures "
+            f"are no comparison: {difference(first, other)}. Train on one split, data.split={first.run.folder}/split.csv"
+            ", or measure one on the other's data, `pulmo evaluate RUN data=…`; --any ranks them by test set"
         )
-    own_of = {id(run): own for run, own in zip(runs, kept, strict=True)}
-    boards = [
-        Board(_title(group), group, [own_of[id(run)] for run in group]) for group in _ranked_together(runs, groups)
-    ]
+    runs = [run for group in groups for run in group]
+    own_of = dict(zip(labels, settings, strict=True))
+    boards = [Board(_title(board), board, [own_of[run.label] for run in board]) for board in _ranked_together(groups)]
     leaves = differing([leaves_of(run.run) for run in runs])
     table = pd.DataFrame(leaves, index=[run.label for run in runs]).T
     return Comparison(boards, table, matrix(runs), left_out)
 
 
-def _ranked_together(runs: Sequence[Tested], groups: list[list[Tested]]) -> list[list[Tested]]:
+def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:
     """Groups of equal test sets; folds of one data set come together, for their mean is what they are for."""
     boards: dict[object, list[Tested]] = {}
     for number, group in enumerate(groups):

@@ -10,7 +10,9 @@ import pytest
 from pulmo.comparison.pairs import apart_of
 from pulmo.comparison.tested import grouped
 from pulmo.comparison.tested import tested as measured
+from pulmo.evaluation.evaluation import Wish, evaluated
 from pulmo.finished import opened
+from pulmo.pages.measured import Measured
 from tests.integration.test_compare import IMAGES, run_folder, typed
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -60,3 +62,29 @@ def test_compare__an_image_whose_label_lacks_is_not_labelled(tmp_path: Path) -> 
     first, second = twice(tmp_path, lambda table: table.assign(label=table["label"].where(table.index != 7, np.nan)))
     assert "1 images only in the test set of a, such as image 7" in typed(first, second).stderr
     assert typed(first, second, "--any").exit_code == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.6])
+def test_compare__prints_the_intervals_that_evaluate_and_report_print(tmp_path: Path, noise: float) -> None:
+    run = opened(run_folder(tmp_path / "a", images=IMAGES, noise=noise))
+    ours = {name: str(value) for name, value in measured(run, "a", 300).intervals.items()}
+    evaluation, report = evaluated(run, Wish(resamples=300)).images, Measured(run, 300).sheet
+    assert evaluation is not None
+    assert report is not None
+    for name in ("auroc", "accuracy", "sensitivity", "specificity", "brier"):
+        assert ours[name] == str(evaluation.figures[name]) == str(report.figures[name])
+    assert (ours["accuracy"] == "1.000 (0.884–1.000)") == (noise == 0)  # 0.025^(1/30): exact, over 30 patients
+
+
+def test_compare__prints_the_intervals_of_masks_that_evaluate_prints(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "a", images=IMAGES)
+    table = pd.read_csv(folder / "predictions_test.csv").assign(
+        dice=0.5 + np.arange(60) / 200, iou=1.0, true_area=0.3, predicted_area=0.3, pixel_accuracy=0.9, label=1
+    )
+    table.to_csv(folder / "predictions_test.csv", index=False)
+    masks = evaluated(opened(folder), Wish(resamples=300)).masks
+    assert masks is not None
+    ours = measured(opened(folder), "a", 300).intervals
+    for name in ("dice", "iou"):
+        assert str(ours[name]) == str(masks.figures[name])
+    assert str(ours["iou"]) == "1.000 (0.884–1.000)"

@@ -89,8 +89,9 @@ class Tested:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The figures with their 95 % intervals by patient."""
-        return {name: interval(value, self.drawn[name]) for name, value in self.values.items()}
+        """The figures with their 95 % intervals by patient, as `pulmo.sheets` gives them: of a share of 1 the exact one."""
+        evidence = self._shares.evidence(self.patients)
+        return {name: interval(value, self.drawn[name], evidence.get(name)) for name, value in self.values.items()}
 
     @property
     def primary(self) -> str:
@@ -99,29 +100,33 @@ class Tested:
 
     @cached_property
     def _figures(self) -> Weighted:
-        table, right, one = self.table, self.right.astype(np.float64), np.ones(len(self.table))
         parts: list[Weighted] = []
+        if self.is_binary:
+            parts.append(BinaryFigures(self.scores, self.labels))
+        if self.class_names:
+            probabilities = self.table[[f"score_{name}" for name in self.class_names]].to_numpy(float)
+            several = MulticlassFigures(probabilities, self.labels, self.class_names)
+            parts.append(lambda weights: {name: v for name, v in several(weights).items() if "/" not in name})
+        return together(*parts, self._shares)
+
+    @cached_property
+    def _shares(self) -> Ratios:
+        """The figures that are shares of images, or means over them."""
+        table, right = self.table, self.right.astype(np.float64)
         pairs: dict[str, tuple[Floats, Floats]] = {}
         if self.is_binary:
             positive = (self.labels == 1).astype(np.float64)
-            parts.append(BinaryFigures(self.scores, self.labels))
-            pairs |= {
-                "sensitivity": (right * positive, positive),
-                "specificity": (right * (1 - positive), 1 - positive),
-            }
-        if self.class_names:
-            probabilities = table[[f"score_{name}" for name in self.class_names]].to_numpy(float)
-            several = MulticlassFigures(probabilities, self.labels, self.class_names)
-            parts.append(lambda weights: {name: v for name, v in several(weights).items() if "/" not in name})
-        elif table["label"].nunique() > 1:
-            pairs["accuracy"] = (right, one)
+            pairs["sensitivity"] = (right * positive, positive)
+            pairs["specificity"] = (right * (1 - positive), 1 - positive)
+        if not self.class_names and table["label"].nunique() > 1:
+            pairs["accuracy"] = (right, np.ones(len(table)))
         if "dice" in table:  # as test/dice: over images that have something to find
             there = (table["true_area"].to_numpy(float) > 0).astype(np.float64)
             pairs |= {name: (np.nan_to_num(table[name].to_numpy(float)) * there, there) for name in ("dice", "iou")}
         if "rsna_score" in table:
             scores = table["rsna_score"].to_numpy(float)
             pairs["rsna_score"] = (np.nan_to_num(scores), np.isfinite(scores).astype(np.float64))
-        return together(*parts, Ratios(pairs))
+        return Ratios(pairs)
 
 
 def tested(run: FinishedRun, label: str, resamples: int) -> Tested:

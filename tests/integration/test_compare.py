@@ -155,18 +155,6 @@ def test_compare__folds_are_no_common_test_set_and_yet_belong_together(tmp_path:
     assert "nothing can be paired" in page.read_text()
 
 
-def test_compare__evaluations_on_other_data_make_a_matrix(tmp_path: Path, page: Path) -> None:
-    first, second = run_folder(tmp_path / "a", images=IMAGES), run_folder(tmp_path / "b", images=IMAGES)
-    folder = first / "evaluations" / "rsna_test"
-    folder.mkdir(parents=True)
-    (folder / "evaluation.json").write_text(json.dumps({"data": "rsna", "split": "test", "images": 1234}))
-    (folder / "metrics.json").write_text(json.dumps({"auroc": 0.61}))
-    (folder / "intervals.csv").write_text("figure,value,low,high\nauroc,0.61,0.58,0.64\n")
-    result = typed(first, second, "--out", page)
-    assert "rsna test (1,234)" in result.output
-    assert "0.610 (0.580–0.640)" in result.output
-
-
 def test_compare__segmentations_are_paired_by_their_dice(tmp_path: Path, page: Path) -> None:
     folders = []
     for name, quality in (("good", 0.9), ("poor", 0.6)):

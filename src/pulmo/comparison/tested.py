@@ -18,6 +18,10 @@ PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
 """The figure that a test is about: the first of these that the run has."""
 
 
+Images = frozenset[tuple[str, int]]
+"""Images with their labels."""
+
+
 @dataclass(frozen=True)
 class Tested:
     """A run and its labelled test images, in the order of its file, so that its intervals are those of its sheets."""
@@ -28,9 +32,9 @@ class Tested:
     resamples: int = 10_000
 
     @cached_property
-    def images(self) -> frozenset[tuple[str, int]]:
-        """Each test image with its label: figures are of the same test set where these are equal."""
-        return frozenset(zip(self.table["image_id"], self.table["label"].astype(int), strict=True))
+    def images(self) -> Images:
+        """The test set: figures are of the same where these are equal."""
+        return images_of(self.table)
 
     @cached_property
     def kin(self) -> bytes:
@@ -144,6 +148,11 @@ def tested(run: FinishedRun, label: str, resamples: int) -> Tested:
     return found
 
 
+def images_of(labelled: pd.DataFrame) -> Images:
+    """Each image of a predictions table with its label."""
+    return frozenset(zip(labelled["image_id"], labelled["label"].astype(int), strict=True))
+
+
 def difference(first: Tested, other: Tested) -> str:
     """How two test sets differ: how many images, and an example of each kind; or whose the images are."""
     if first.images == other.images:
@@ -169,7 +178,7 @@ def grouped(runs: Sequence[Tested]) -> list[list[Tested]]:
 
     Within a group the rows stand in one order, so that resamples are paired.
     """
-    groups: dict[tuple[frozenset[tuple[str, int]], bytes], list[Tested]] = {}
+    groups: dict[tuple[Images, bytes], list[Tested]] = {}
     for run in runs:
         groups.setdefault((run.images, run.kin), []).append(run)
     return [[run.in_order_of(group[0]) for run in group] for group in groups.values()]

@@ -62,7 +62,7 @@ class Board:
             pairs = pairs_of(group)
             if pairs:
                 tables = test_tables(pairs)
-                found.append((tables, remarks(group, pairs, tables)))
+                found.append((tables, remarks(group, tables)))
         return found
 
 

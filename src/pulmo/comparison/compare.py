@@ -13,7 +13,7 @@ from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
 from pulmo.comparison.tested import Tested, difference, grouped, tested
 from pulmo.errors import RunError
-from pulmo.report.comparison import Intervals, leaderboard, spread, tabulated
+from pulmo.report.comparison import Intervals, leaderboard, spread, tabulated, watched_by
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Board:
     @cached_property
     def table(self) -> pd.DataFrame:
         """As `report.comparison.tabulated` gives it; the runs' labels are its `run`."""
-        return tabulated([run.label for run in self.runs], self.settings, [run.run.metrics for run in self.runs])
+        runs = [run.run for run in self.runs]
+        watched = [watched_by(run.config) if run.has("config.yaml") else None for run in runs]
+        return tabulated([run.label for run in self.runs], self.settings, [run.metrics for run in runs], watched)
 
     @property
     def intervals(self) -> Intervals:

@@ -39,9 +39,7 @@ def twice(folder: Path, change: Change) -> tuple[Path, Path]:
 def test_compare__a_run_differs_from_itself_by_nothing_in_every_resample(tmp_path: Path, change: Change) -> None:
     runs = [measured(opened(folder), folder.name, 200) for folder in twice(tmp_path, change)]
     (group,) = grouped(runs)
-    assert {name: tuple(apart) for name, apart in apart_of(*group).items()} == {
-        name: (0, 0, 0) for name in group[0].values
-    }
+    assert {name: tuple(apart) for name, apart in apart_of(*group).items()} == dict.fromkeys(group[0].values, (0, 0, 0))
 
 
 def test_compare__runs_that_know_other_patients_are_not_paired(tmp_path: Path) -> None:
@@ -117,6 +115,13 @@ def test_compare__folds_of_two_partitions_do_not_come_together(tmp_path: Path) -
     assert typed(*runs[:2]).exit_code == 0
 
 
+def test_compare__folds_that_overlap_are_of_no_one_partition(tmp_path: Path) -> None:
+    fold = {"folds": 3, "split_seed": 0}
+    first = run_folder(tmp_path / "a", images=IMAGES[:20], data={**fold, "fold": 0})
+    second = run_folder(tmp_path / "b", images=IMAGES[10:30], data={**fold, "fold": 1})
+    assert "10 images only in the test set of a" in typed(first, second).stderr
+
+
 def evaluated_on(run: Path, name: str, images: list[str], value: float, **told: object) -> None:
     """A folder as `pulmo evaluate` writes it."""
     folder = run / "evaluations" / name
@@ -125,7 +130,9 @@ def evaluated_on(run: Path, name: str, images: list[str], value: float, **told: 
     (folder / "evaluation.json").write_text(json.dumps(facts))
     (folder / "metrics.json").write_text(json.dumps({"auroc": value, "dice": value}))
     low, high = value - 0.03, value + 0.03
-    (folder / "intervals.csv").write_text(f"figure,value,low,high\nauroc,{value},{low},{high}\ndice,{value},{low},{high}")
+    (folder / "intervals.csv").write_text(
+        f"figure,value,low,high\nauroc,{value},{low},{high}\ndice,{value},{low},{high}"
+    )
     table = pd.DataFrame({"image_id": images, "label": np.arange(len(images)) % 2})
     table.to_csv(folder / "predictions.csv", index=False)
 

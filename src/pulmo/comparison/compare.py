@@ -118,12 +118,19 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
 
 
 def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:
-    """Groups of equal test sets; folds of one partition come together, for their mean is what they are for."""
+    """Groups of equal test sets; folds of one partition come together, for their mean is what they are for.
+
+    Folds do not overlap: test sets that do are of no one partition, whatever their configurations say.
+    """
     boards: dict[object, list[Tested]] = {}
+    tested_on: dict[object, set[str]] = {}
     for number, group in enumerate(groups):
         partitions = {partition_of(run.run) for run in group}
         one = partitions.pop() if len(partitions) == 1 else None
-        boards.setdefault(one or number, []).extend(group)
+        images = {name for name, _ in group[0].images}
+        key = number if one is None or images & tested_on.get(one, set()) else one
+        boards.setdefault(key, []).extend(group)
+        tested_on.setdefault(key, set()).update(images)
     return list(boards.values())
 
 

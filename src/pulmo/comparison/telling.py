@@ -32,7 +32,8 @@ def tell(comparison: Comparison, console: Console) -> None:
         for tables, remarks in board.tests:
             for title, table in tables.items():
                 console.print(_table(table[[name for name in SHORT if name in table]], title))
-            console.print(*map(escape, remarks), sep="\n")
+            for remark in remarks:
+                console.print(escape(remark))
     if len(comparison.matrix):
         console.print(_table(comparison.matrix, "trained on × tested on"))
     for folder, why in comparison.left_out.items():

@@ -38,7 +38,7 @@ class Tested:
 
     @cached_property
     def kin(self) -> bytes:
-        """Which of the images are of one patient, whatever the patients are called: resamples are paired where equal."""
+        """Which images are of one patient, whatever the patients are called: resamples are paired where equal."""
         by_image = self.patients[np.argsort(self.table["image_id"].to_numpy(str))]
         return pd.factorize(by_image)[0].tobytes()
 
@@ -93,7 +93,7 @@ class Tested:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The figures with their 95 % intervals by patient, as `pulmo.sheets` gives them: of a share of 1 the exact one."""
+        """The figures with their 95 % intervals by patient, as `pulmo.sheets` has them: of a share of 1 exact."""
         evidence = self._shares.evidence(self.patients)
         return {name: interval(value, self.drawn[name], evidence.get(name)) for name, value in self.values.items()}
 

@@ -88,7 +88,9 @@ def test_leaderboard__ranks_by_the_figure_that_the_runs_watched(
     for (name, known), monitor in zip(figures.items(), watched, strict=True):
         finished(tmp_path / name, [f"seed={monitor}"])
         (tmp_path / name / "metrics.json").write_text(json.dumps(known))
-        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump({"callbacks": {"checkpoint": {"monitor": monitor}}}))
+        (tmp_path / name / "config.yaml").write_text(
+            yaml.safe_dump({"callbacks": {"checkpoint": {"monitor": monitor}}})
+        )
     table = compared([tmp_path / name for name in figures])
     ranked = leaderboard(table)
     assert title in ranked

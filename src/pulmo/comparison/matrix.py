@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pulmo.comparison.folds import data_of, partition_of
 from pulmo.comparison.tested import Images, Tested, images_of
 from pulmo.metrics.bootstrap import Interval
-from pulmo.report.comparison import title_of
+from pulmo.report.titles import title_of
 
 OWN = "trained on"
 WITHOUT_CUT_OFF = ("auroc",)

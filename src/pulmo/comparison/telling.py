@@ -14,9 +14,9 @@ from pulmo.comparison.compare import Board, Comparison
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
-from pulmo.report.comparison import title_of
 from pulmo.report.html import Block, Fold, Grid, Picture, Pictures, Section, Text, page
 from pulmo.report.overlaid import common_rate, forest, overlaid_learning, overlaid_precision_recall, overlaid_roc
+from pulmo.report.titles import title_of
 
 CURVES = 8
 """As many as one can tell apart in a figure."""

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pulmo.evaluation.evaluation import Evaluation
-from pulmo.evaluation.tables import title_of
 from pulmo.metrics.bootstrap import Interval
 from pulmo.report.figures import (
     confusion_matrices,
@@ -22,6 +21,7 @@ from pulmo.report.figures import (
 )
 from pulmo.report.forest import Row, forest_plot
 from pulmo.report.reliability import Reliability, reliability_diagram
+from pulmo.report.titles import title_of
 from pulmo.sheets.calibration import Bin
 from pulmo.sheets.images import ImageSheet
 from pulmo.sheets.predictions import scored

@@ -11,9 +11,9 @@ import pandas as pd
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
-from pulmo.report.comparison import title_of
 from pulmo.report.html import Block, Grid, Picture, Pictures, Text
 from pulmo.report.reliability import Reliability, reliability_diagram
+from pulmo.report.titles import title_of
 from pulmo.sheets.boxes import box_sheet
 from pulmo.sheets.calibration import Bin
 from pulmo.sheets.images import ImageSheet, image_sheet
@@ -21,22 +21,6 @@ from pulmo.sheets.masks import mask_sheet
 from pulmo.sheets.operating_points import OWN
 from pulmo.sheets.predictions import patients_of
 
-WORDS = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-    "precision": "precision (positive predictive value)",
-    "npv": "negative predictive value",
-    "f1": "F1",
-    "map": "mAP at 0.5 to 0.95",
-    "box_sensitivity": "share of true boxes found",
-    "box_precision": "share of drawn boxes that are right",
-    "false_positives_per_image": "false boxes an image",
-    "area_error": "drawn minus true area, as share of the image",
-    "dice_with_empty": "Dice, images without a true mask too",
-    "iou_with_empty": "IoU, images without a true mask too",
-}
 COMMON = (
     "auroc",
     "average_precision",
@@ -106,27 +90,22 @@ class Measured:
         return 0.5 if value is None else float(value)
 
 
-def word(figure: str) -> str:
-    """A figure's name in full."""
-    return WORDS.get(figure, title_of(figure))
-
-
 def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Block]:
     """A table of all figures with their intervals; those that have none stand without."""
-    rows = [{"figure": word(name), "test": _text(value)} for name, value in measured.means.items()]
+    rows = [{"figure": title_of(name), "test": _text(value)} for name, value in measured.means.items()]
     sheet = measured.sheet
     if sheet is not None:
         names = COMMON if measured.means else FIGURES  # what scores an image by its boxes or pixels is no probability
         known = {name: sheet.figures[name] for name in names if name in sheet.figures}
-        rows += [{"figure": word(name), "test": str(value)} for name, value in known.items()]
-        rows += [{"figure": name, "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
+        rows += [{"figure": title_of(name), "test": str(value)} for name, value in known.items()]
+        rows += [{"figure": title_of(name), "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
     told = {row["figure"] for row in rows}
     for name in ("dice_pooled", "map", "map_50", "loss"):
         value = metrics.get(f"test/{name}")
-        if value is not None and word(name) not in told:
-            rows.append({"figure": word(name), "test": f"{value:.3f}"})
+        if value is not None and title_of(name) not in told:
+            rows.append({"figure": title_of(name), "test": f"{value:.3f}"})
     table = pd.DataFrame(rows)
-    keys = {word(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
+    keys = {title_of(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
     table["validation"] = [_number(keys.get(name)) for name in table["figure"]]
     return [
         Text(f"95 % intervals: patients, not images, drawn again {measured.resamples:,} times."),
@@ -236,7 +215,7 @@ def subgroups(measured: Measured) -> list[Block]:
         names = list(dict.fromkeys(name for group in groups for name in group.figures))
         rows = [
             {by: group.name, "Images": f"{group.images:,}", "Positive": f"{group.positives:,}"}
-            | {word(name): str(group.figures.get(name, "–")) for name in names}
+            | {title_of(name): str(group.figures.get(name, "–")) for name in names}
             | {"": "" if group.few.endswith(": ") else group.few}
             for group in groups
         ]

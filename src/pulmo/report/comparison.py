@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmo.metrics.bootstrap import Interval
+from pulmo.report.titles import title_of
 
 FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss", "images")
 VALIDATION = "validation"
@@ -21,15 +22,6 @@ Intervals = Mapping[str, Mapping[str, Interval]]
 
 REPEATED = ("seed", "data.fold")
 """Keys that repeat an experiment rather than change it."""
-
-
-TITLES = {"auroc": "AUROC", "dice": "Dice", "dice_pooled": "Dice pooled", "iou": "IoU", "rsna_score": "RSNA score"}
-TITLES |= {"map_50": "mAP at 0.5", "froc_score": "FROC score"}
-
-
-def title_of(figure: str) -> str:
-    """The figure's name as people write it."""
-    return TITLES.get(figure, figure.replace("_", " "))
 
 
 def compared(folders: Sequence[Path]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What came out: figures with intervals, operating points, calibration and subgroups, from a run's tables alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,6 @@ from pulmo.report.html import Block, Grid, Picture, Pictures, Text
 from pulmo.report.reliability import Reliability, reliability_diagram
 from pulmo.report.titles import title_of
 from pulmo.sheets.boxes import box_sheet
-from pulmo.sheets.calibration import Bin
 from pulmo.sheets.images import ImageSheet, image_sheet
 from pulmo.sheets.masks import mask_sheet
 from pulmo.sheets.operating_points import OWN
@@ -182,26 +181,15 @@ def calibration(measured: Measured) -> list[Block]:
             f" By validation the scores are {sure} (temperature {found.temperature:.2f}); dividing their logits by it "
             f"{'helps' if better else 'does not help'} on test."
         )
-    curves = {"as the run scores": _curve(found.bins)}
+    curves = {"as the run scores": Reliability.of(found.bins)}
     if found.scaled_bins:
-        curves["after temperature scaling"] = _curve(found.scaled_bins)
+        curves["after temperature scaling"] = Reliability.of(found.scaled_bins)
     y = "Share that is right" if sheet.class_names else "Share of positive images"
     caption = (
         "Share of positives among images of like score, with 95 % intervals, and how many they are. On the diagonal"
     )
     picture = Picture.of(reliability_diagram(curves, y=y), f"{caption} a score is a probability.")
     return [Text(told), Grid(pd.DataFrame(rows)), Pictures([picture])]
-
-
-def _curve(bins: Sequence[Bin]) -> Reliability:
-    shares = [part.share_positive for part in bins]
-    return Reliability(
-        mean=[part.mean_score for part in bins],
-        share=[share.value for share in shares],
-        low=[share.low for share in shares],
-        high=[share.high for share in shares],
-        images=[part.images for part in bins],
-    )
 
 
 def subgroups(measured: Measured) -> list[Block]:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.integration.test_compare import IMAGES, run_folder
 
 from pulmo.evaluation.evaluation import Wish, evaluated
 from pulmo.evaluation.tables import figure_tables
@@ -9,7 +10,6 @@ from pulmo.finished import opened
 from pulmo.pages import measured
 from pulmo.report.html import Grid
 from pulmo.report.titles import title_of
-from tests.integration.test_compare import IMAGES, run_folder
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
-from pulmo.comparison.folds import data_of, partition_of
+from pulmo.comparison.folds import partition_of
 from pulmo.comparison.matrix import matrix
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
@@ -148,4 +148,4 @@ def _title(group: Sequence[Tested]) -> str:
         return f"{partition}: {len(tests)} of {partition.folds} folds, {images:,} test images together"
     images, patients = len(run.table), len({*run.patients})
     positive = f", {int((run.table['label'] == 1).sum()):,} positive" if run.is_binary else ""
-    return f"{data_of(run.run)}, test set: {images:,} images of {patients:,} patients{positive}"
+    return f"{run.data_name}, test set: {images:,} images of {patients:,} patients{positive}"

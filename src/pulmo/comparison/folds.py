@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from pulmo.comparison.settings import groups_of
 from pulmo.finished import FinishedRun
 
 
@@ -17,13 +16,8 @@ class Partition(NamedTuple):
         return f"{self.data} cut with seed {self.seed}" if self.seed else self.data
 
 
-def data_of(run: FinishedRun) -> str:
-    """The data set that a run was trained on."""
-    return groups_of(run)["data"] or "unknown data"
-
-
 def partition_of(run: FinishedRun) -> Partition | None:
     """What the run is a fold of; None where its data were not cut into folds."""
     data = (run.config.get("data") if run.has("config.yaml") else None) or {}
     folds = data.get("folds")
-    return Partition(data_of(run), folds, data.get("split_seed")) if folds else None
+    return Partition(run.data_name or "unknown data", folds, data.get("split_seed")) if folds else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from pulmo.comparison.folds import data_of, partition_of
+from pulmo.comparison.folds import partition_of
 from pulmo.comparison.tested import Images, Tested, images_of
 from pulmo.metrics.bootstrap import Interval
 from pulmo.report.titles import title_of
@@ -50,7 +50,7 @@ def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
         partition = partition_of(run.run)
         own_fold = partition is not None and len(folds[partition]) > 1
         test: Hashable = partition if own_fold else run.images
-        titles.setdefault(test, f"{data_of(run.run)} test ({'its own fold' if own_fold else f'{len(run.table):,}'})")
+        titles.setdefault(test, f"{run.data_name} test ({'its own fold' if own_fold else f'{len(run.table):,}'})")
         cells.append({test: str(run.intervals[run.primary])})
     for run, own in zip(runs, cells, strict=True):
         for found in sorted(_evaluations(run), key=lambda one: len(one.marks)):
@@ -64,7 +64,7 @@ def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
         return pd.DataFrame()
     names = dict(zip(titles, _told_apart(list(titles.values())), strict=True))
     rows = [
-        {"run": run.label, OWN: data_of(run.run), "figure": title_of(run.primary)}
+        {"run": run.label, OWN: run.data_name, "figure": title_of(run.primary)}
         | {name: own.get(test, "") for test, name in names.items()}
         for run, own in zip(runs, cells, strict=True)
     ]

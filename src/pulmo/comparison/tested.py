@@ -50,6 +50,11 @@ class Tested:
         return replace(self, table=self.table.set_index("image_id", drop=False).loc[ids].reset_index(drop=True))
 
     @property
+    def data_name(self) -> str:
+        """The data set that the run was trained on."""
+        return self.run.data_name or "unknown data"
+
+    @property
     def class_names(self) -> list[str]:
         """Names of more than two classes; empty for two."""
         return [str(name).removeprefix("score_") for name in self.table if str(name).startswith("score_")]

@@ -5,7 +5,7 @@ import pandas as pd
 from pulmo import run_state
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
-from pulmo.pages.data_facts import across, choices, data_name
+from pulmo.pages.data_facts import across, data_name
 from pulmo.pages.measured import Measured
 from pulmo.report.html import Block, Text, Tile, Tiles
 from pulmo.report.titles import title_of
@@ -17,7 +17,7 @@ FEW = 30
 
 def subtitle(run: FinishedRun) -> str:
     """Run, model, data."""
-    parts = [run.name, choices(run).get("model", ""), data_name(run)]
+    parts = [run.name, run.choices.get("model", ""), data_name(run)]
     return " · ".join(part for part in parts if part)
 
 

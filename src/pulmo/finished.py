@@ -44,6 +44,19 @@ class FinishedRun:
         return "/".join(self.folder.resolve().parts[-2:])
 
     @cached_property
+    def choices(self) -> dict[str, str]:
+        """Group → option, such as `model` → `resnet18`; of a run that did not note it, what its overrides say."""
+        noted = self.config.get("choices") if self.has("config.yaml") else None
+        given = dict(item.split("=", 1) for item in self.overrides if "=" in item)
+        return {str(group): str(option) for group, option in (noted or given).items() if option is not None}
+
+    @property
+    def data_name(self) -> str:
+        """The option of data= that it was trained on, or the class of its data; "" where the folder does not know."""
+        target = OmegaConf.select(self.config, "data._target_") if self.has("config.yaml") else None
+        return self.choices.get("data") or str(target or "").rpartition(".")[2].lower()
+
+    @cached_property
     def config(self) -> DictConfig:
         """The resolved configuration."""
         return _loaded(self._part("config.yaml"))

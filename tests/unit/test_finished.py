@@ -10,7 +10,7 @@ import yaml
 
 from pulmo import run_state
 from pulmo.errors import RunError
-from pulmo.finished import newest, opened
+from pulmo.finished import FinishedRun, newest, opened
 from pulmo.run_state import State
 
 
@@ -125,3 +125,27 @@ def test_config__damaged_yaml_is_told_with_its_path(tmp_path: Path) -> None:
     (_run(tmp_path / "run") / "config.yaml").write_text("a: [1,")
     with pytest.raises(RunError, match=r"config\.yaml cannot be read"):
         _ = opened(tmp_path / "run").config
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "name"),
+    [
+        (
+            {"choices": {"data": "folder", "scheduler": None}, "data": {"_target_": "pulmo.data.rsna.Rsna"}},
+            [],
+            "folder",
+        ),
+        ({"data": {"_target_": "pulmo.data.rsna.Rsna"}}, ["data=kermany", "seed=1"], "kermany"),
+        ({"data": {"_target_": "pulmo.data.rsna.Rsna"}}, ["seed=1"], "rsna"),
+        (None, [], ""),
+    ],
+)
+def test_data_name__is_the_choice_or_what_else_the_folder_knows(
+    tmp_path: Path, config: dict[str, object] | None, overrides: list[str], name: str
+) -> None:
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    run = FinishedRun(tmp_path)
+    assert run.data_name == name
+    assert "scheduler" not in run.choices

@@ -11,7 +11,8 @@ from pulmo.errors import RunError
 from pulmo.finished import FinishedRun, opened
 from pulmo.run_state import State
 
-PARTS = ("config.yaml", "metrics.json", "checkpoints")
+PARTS = ("config.yaml", "checkpoints")
+"""A run's folder has one of these; an evaluation within it has figures too, and is no run."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def _places(argument: str) -> Iterator[Path]:
         yield opened(argument).folder
         return
     matches = [path] if path.is_dir() else [Path(match) for match in glob.glob(str(path), recursive=True)]
-    below = {place for match in matches if match.is_dir() for place in _runs_in(match)}
+    runs = {match for match in matches if _is_run(match)}
+    outside = [match for match in matches if match.is_dir() and not runs.intersection(match.parents)]
+    below = {place for folder in outside for place in _runs_in(folder)}
     if not below:
         raise RunError(f"{argument}: no run there; give folders of runs, of sweeps, a pattern in quotes, or last")
     yield from sorted(below, key=_natural)

@@ -7,12 +7,13 @@ from functools import cached_property
 import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
-from pulmo.comparison.matrix import data_of, folds_of, matrix
+from pulmo.comparison.folds import partition_of
+from pulmo.comparison.matrix import matrix
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
 from pulmo.comparison.tested import Tested, difference, grouped, tested
 from pulmo.errors import RunError
-from pulmo.report.comparison import Intervals, leaderboard, spread, tabulated
+from pulmo.report.comparison import Intervals, leaderboard, spread, tabulated, watched_by
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Board:
     @cached_property
     def table(self) -> pd.DataFrame:
         """As `report.comparison.tabulated` gives it; the runs' labels are its `run`."""
-        return tabulated([run.label for run in self.runs], self.settings, [run.run.metrics for run in self.runs])
+        runs = [run.run for run in self.runs]
+        watched = [watched_by(run.config) if run.has("config.yaml") else None for run in runs]
+        return tabulated([run.label for run in self.runs], self.settings, [run.metrics for run in runs], watched)
 
     @property
     def intervals(self) -> Intervals:
@@ -61,7 +64,7 @@ class Board:
             pairs = pairs_of(group)
             if pairs:
                 tables = test_tables(pairs)
-                found.append((tables, remarks(group, pairs, tables)))
+                found.append((tables, remarks(group, tables)))
         return found
 
 
@@ -89,49 +92,60 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
     left_out = dict(chosen.left_out)
     settings = telling(chosen.runs)
     labels = labels_of(chosen.runs, settings)
-    runs, kept = [], []
-    for run, label, own in zip(chosen.runs, labels, settings, strict=True):
+    runs = []
+    for run, label in zip(chosen.runs, labels, strict=True):
         try:
             runs.append(tested(run, label, resamples))
-            kept.append(own)
         except RunError as error:
             left_out[str(run.folder)] = str(error)
     if not runs:
         raise RunError("no run has a table of its test images: " + "; ".join(left_out.values()))
-    groups = grouped(runs)
-    folds = all(folds_of(run.run) for run in runs)
-    if len(groups) > 1 and chosen.by_name and not anyway and not folds:
-        first, other = groups[0][0], groups[1][0]
+    together = _ranked_together(grouped(runs))
+    if len(together) > 1 and chosen.by_name and not anyway:
+        first, other = together[0][0], together[1][0]
         raise RunError(
-            f"{first.run.folder} and {other.run.folder} were tested on different images, and their figures are no "
-            f"comparison: {difference(first, other)}. Train on one split, data.split={first.run.folder}/split.csv, or "
-            "measure one on the other's data, `pulmo evaluate RUN data=…`; --any ranks them by test set"
+            f"{first.run.folder} and {other.run.folder} were tested on different images or patients, and their figures "
+            f"are no comparison: {_seeds(first, other)}{difference(first, other)}. Train on one split, data.split="
+            f"{first.run.folder}/split.csv, or measure one on the other's data, `pulmo evaluate RUN data=…`; --any "
+            "ranks them by test set"
         )
-    own_of = {id(run): own for run, own in zip(runs, kept, strict=True)}
-    boards = [
-        Board(_title(group), group, [own_of[id(run)] for run in group]) for group in _ranked_together(runs, groups)
-    ]
+    runs = [run for board in together for run in board]
+    own_of = dict(zip(labels, settings, strict=True))
+    boards = [Board(_title(board), board, [own_of[run.label] for run in board]) for board in together]
     leaves = differing([leaves_of(run.run) for run in runs])
     table = pd.DataFrame(leaves, index=[run.label for run in runs]).T
     return Comparison(boards, table, matrix(runs), left_out)
 
 
-def _ranked_together(runs: Sequence[Tested], groups: list[list[Tested]]) -> list[list[Tested]]:
-    """Groups of equal test sets; folds of one data set come together, for their mean is what they are for."""
+def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:
+    """Groups of equal test sets; folds of one partition come together, for their mean is what they are for.
+
+    Folds do not overlap: test sets that do are of no one partition, whatever their configurations say.
+    """
     boards: dict[object, list[Tested]] = {}
+    tested_on: dict[object, set[str]] = {}
     for number, group in enumerate(groups):
-        for run in group:
-            folds = folds_of(run.run)
-            boards.setdefault((data_of(run.run), folds) if folds else number, []).append(run)
+        partitions = {partition_of(run.run) for run in group}
+        one = partitions.pop() if len(partitions) == 1 else None
+        images = {name for name, _ in group[0].images}
+        key = number if one is None or images & tested_on.get(one, set()) else one
+        boards.setdefault(key, []).extend(group)
+        tested_on.setdefault(key, set()).update(images)
     return list(boards.values())
 
 
+def _seeds(first: Tested, other: Tested) -> str:
+    """What to say of folds that are not of one partition."""
+    one, two = partition_of(first.run), partition_of(other.run)
+    return f"folds cut with seeds {one.seed} and {two.seed}; " if one and two and one.seed != two.seed else ""
+
+
 def _title(group: Sequence[Tested]) -> str:
-    run, folds = group[0], folds_of(group[0].run)
+    run, partition = group[0], partition_of(group[0].run)
     tests = {test.images for test in group}
-    if len(tests) > 1:
-        images = sum(map(len, tests))
-        return f"{data_of(run.run)}: {len(tests)} of {folds} folds, {images:,} test images together"
+    if len(tests) > 1 and partition:
+        images = len({name for test in tests for name, _ in test})
+        return f"{partition}: {len(tests)} of {partition.folds} folds, {images:,} test images together"
     images, patients = len(run.table), len({*run.patients})
     positive = f", {int((run.table['label'] == 1).sum()):,} positive" if run.is_binary else ""
-    return f"{data_of(run.run)}, test set: {images:,} images of {patients:,} patients{positive}"
+    return f"{run.data_name}, test set: {images:,} images of {patients:,} patients{positive}"

@@ -1,62 +1,108 @@
 """Which run did how well on which test set: its own, and those of `pulmo evaluate`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from omegaconf import OmegaConf
 
-from pulmo.comparison.settings import groups_of
-from pulmo.comparison.tested import Tested
-from pulmo.finished import FinishedRun
+from pulmo.comparison.folds import partition_of
+from pulmo.comparison.tested import Images, Tested, images_of
 from pulmo.metrics.bootstrap import Interval
-from pulmo.report.comparison import title_of
+from pulmo.report.titles import title_of
 
 OWN = "trained on"
+WITHOUT_CUT_OFF = ("auroc",)
+"""Figures of `tested.PRIMARY` that are the same at every cut-off."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run's figure on further images: which, what they are called, where they lay, and what makes it another's."""
+
+    images: Images
+    title: str
+    root: str
+    figure: Interval
+    marks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join((str(self.figure), *self.marks))
 
 
 def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
     """One row a run, with what it was trained on; one column a test set; cells are the runs' first figure as text.
 
-    Empty where all were tested on one test set alone. Test sets of one name and another number of images are
-    different ones.
+    Empty where all were tested on one test set alone. A test set is its images, and of an evaluation the folder that
+    they were read from: ids of two hospitals may be the same. Evaluations on validation images are left out; those at a
+    cut-off that was given, or of another checkpoint, say so, and never stand for the run's own test.
     """
-    rows = []
+    folds: dict[object, set[Images]] = {}
+    roots: dict[Images, set[str]] = {}
     for run in runs:
-        name = run.primary
-        images = "its own fold" if folds_of(run.run) else f"{len(run.table):,}"
-        cells = {f"{data_of(run.run)} test ({images})": str(run.intervals[name])}
-        cells |= _evaluated(run.run, name)
-        rows.append({"run": run.label, OWN: data_of(run.run), "figure": title_of(name), **cells})
-    table = pd.DataFrame(rows).fillna("")
-    return table if len(table.columns) > 4 else pd.DataFrame()
+        folds.setdefault(partition_of(run.run), set()).add(run.images)
+        roots.setdefault(run.images, set()).add(_root(run))
+    titles: dict[Hashable, str] = {}
+    cells: list[dict[Hashable, str]] = []
+    for run in runs:
+        partition = partition_of(run.run)
+        own_fold = partition is not None and len(folds[partition]) > 1
+        test: Hashable = partition if own_fold else run.images
+        titles.setdefault(test, f"{run.data_name} test ({'its own fold' if own_fold else f'{len(run.table):,}'})")
+        cells.append({test: str(run.intervals[run.primary])})
+    for run, own in zip(runs, cells, strict=True):
+        for found in sorted(_evaluations(run), key=lambda one: len(one.marks)):
+            known = found.root in roots.get(found.images, ())
+            if known and found.images == run.images:
+                continue  # its own test set, measured again
+            other: Hashable = found.images if known else (found.images, found.root)
+            titles.setdefault(other, found.title)
+            own.setdefault(other, str(found))
+    if len(titles) < 2:
+        return pd.DataFrame()
+    names = dict(zip(titles, _told_apart(list(titles.values())), strict=True))
+    rows = [
+        {"run": run.label, OWN: run.data_name, "figure": title_of(run.primary)}
+        | {name: own.get(test, "") for test, name in names.items()}
+        for run, own in zip(runs, cells, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
-def data_of(run: FinishedRun) -> str:
-    """The data set that a run was trained on."""
-    return groups_of(run)["data"] or "unknown data"
+def _told_apart(titles: list[str]) -> list[str]:
+    """Different test sets of one name and as many images are numbered."""
+    return [
+        f"{title}, set {titles[: place + 1].count(title)}" if titles.count(title) > 1 else title
+        for place, title in enumerate(titles)
+    ]
 
 
-def folds_of(run: FinishedRun) -> int | None:
-    """Into how many folds its data were cut; None where they were not."""
-    data = run.config.get("data") if run.has("config.yaml") else None
-    return data.get("folds") if data else None
+def _root(run: Tested) -> str:
+    """The folder of the run's own data."""
+    return str(OmegaConf.select(run.run.config, "data.root")) if run.run.has("config.yaml") else ""
 
 
-def _evaluated(run: FinishedRun, name: str) -> dict[str, str]:
-    """Test set → figure, of the run's folder `evaluations`; what cannot be read is left out."""
-    cells = {}
-    for folder in sorted((run.folder / "evaluations").glob("*/")):
+def _evaluations(run: Tested) -> Iterator[Evaluated]:
+    """What lies in the run's folder `evaluations`; what cannot be read is left out."""
+    for folder in sorted((run.run.folder / "evaluations").glob("*/")):
         try:
             told = json.loads((folder / "evaluation.json").read_text())
-            value = json.loads((folder / "metrics.json").read_text()).get(name)
-        except (OSError, ValueError):
+            value = json.loads((folder / "metrics.json").read_text()).get(run.primary)
+            table = pd.read_csv(folder / "predictions.csv", dtype={"image_id": str})
+            images, title = images_of(table[table["label"] >= 0]), f"{told['data']} {told['split']}"
+        except (OSError, ValueError, KeyError):
             continue
-        if value is None:
+        if value is None or told["split"] == "val":
             continue
-        column = f"{folder.name.replace('_', ' ')} ({told.get('images', 0):,})"
-        cells[column] = str(_interval(folder / "intervals.csv", name, float(value)))
-    return cells
+        marks = []
+        if told.get("threshold_given") and run.primary not in WITHOUT_CUT_OFF:
+            marks.append(f"cut-off {told.get('threshold')}")
+        if told.get("checkpoint", "best") != "best":
+            marks.append(f"checkpoint {told['checkpoint']}")
+        figure = _interval(folder / "intervals.csv", run.primary, float(value))
+        yield Evaluated(images, f"{title} ({len(images):,})", str(told.get("root")), figure, tuple(marks))
 
 
 def _interval(path: Path, name: str, value: float) -> Interval:

@@ -1,7 +1,7 @@
 """Every two runs on the same images, tested against each other."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -16,6 +16,7 @@ MOST_FOR_ALL = 5
 FIRST, SECOND, DIFFERENCE, P, HOLM = "first", "second", "first − second (95 % by patient)", "p", "p, Holm"
 AREAS = "AUROC, and DeLong's test"
 DECISIONS = "Decisions: accuracy at each run's own threshold, and McNemar's test"
+UNDEFINED = "undefined"
 BOOTSTRAPPED = {
     "auroc": "AUROC, mean over classes",
     "dice": "Dice, mean over images",
@@ -122,21 +123,25 @@ def _sign(value: float) -> str:
 def p_text(p: float) -> str:
     """A p-value as papers give it."""
     if math.isnan(p):
-        return "undefined"
+        return UNDEFINED
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def remarks(runs: Sequence[Tested], pairs: Sequence[tuple[Tested, Tested]], titles: Iterable[str]) -> list[str]:
-    """What a reader must know of the tables with these `titles`: what they take for independent, how many tests."""
+def remarks(runs: Sequence[Tested], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What a reader must know of the tables of `test_tables`: what they take for independent, how many tests."""
     images, patients = len(runs[0].table), len({*runs[0].patients})
     told = []
-    if patients < images and {AREAS, DECISIONS} & {*titles}:
+    if patients < images and {AREAS, DECISIONS} & {*tables}:
         told.append(
             f"{images:,} images are of {patients:,} patients. DeLong's and McNemar's tests take images for "
             "independent: their p-values may be too small; the bootstrap draws whole patients: trust its intervals."
         )
     if len(runs) > MOST_FOR_ALL:
         told.append(f"Of {len(runs)} runs, the best on validation is tested against each other one.")
-    if len(pairs) > 1:
-        told.append(f"Holm: adjusted for the {len(pairs)} pairs of a table.")
+    tests = {title: int((table[HOLM] != UNDEFINED).sum()) for title, table in tables.items() if HOLM in table}
+    if len({*tests.values()}) == 1 and max(tests.values()) > 1:
+        told.append(f"Holm: adjusted for the {max(tests.values())} pairs of a table.")
+    elif any(count > 1 for count in tests.values()):
+        counted = ", ".join(f"{count} of {title.partition(',')[0].partition(':')[0]}" for title, count in tests.items())
+        told.append(f"Holm: adjusted for the pairs that have a p-value: {counted}.")
     return told

@@ -24,10 +24,8 @@ Settings = dict[str, str]
 
 
 def groups_of(run: FinishedRun) -> Settings:
-    """Group → option that the run chose; of runs that did not note it, what their overrides say."""
-    noted = OmegaConf.select(run.config, "choices") if run.has("config.yaml") else None
-    given = dict(item.split("=", 1) for item in run.overrides if "=" in item)
-    return {group: str(noted[group] if noted and group in noted else given.get(group, "")) for group in GROUPS}
+    """Of `GROUPS` the option that the run chose; "" where it chose none."""
+    return {group: run.choices.get(group, "") for group in GROUPS}
 
 
 def leaves_of(run: FinishedRun) -> Settings:

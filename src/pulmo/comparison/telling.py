@@ -15,9 +15,9 @@ from pulmo.comparison.compare import Board, Comparison
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
-from pulmo.report.comparison import title_of
 from pulmo.report.html import Block, Fold, Grid, Picture, Pictures, Section, Text, page
 from pulmo.report.overlaid import common_rate, forest, overlaid_learning, overlaid_precision_recall, overlaid_roc
+from pulmo.report.titles import title_of
 
 CURVES = 8
 """As many as one can tell apart in a figure."""
@@ -33,7 +33,8 @@ def tell(comparison: Comparison, console: Console) -> None:
         for tables, remarks in board.tests:
             for title, table in tables.items():
                 console.print(_table(table[[name for name in SHORT if name in table]], title))
-            console.print(*map(escape, remarks), sep="\n")
+            for remark in remarks:
+                console.print(escape(remark))
     if len(comparison.matrix):
         console.print(_table(comparison.matrix, "trained on × tested on"))
     for folder, why in comparison.left_out.items():

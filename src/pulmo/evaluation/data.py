@@ -70,9 +70,8 @@ def data_to_measure(run: FinishedRun, overrides: Sequence[str], wanted: Wanted |
 
 
 def data_name(run: FinishedRun) -> str:
-    """The option of data= that the run was trained on, or its class where the folder does not know."""
-    chosen = OmegaConf.select(run.config, "choices.data") if run.has("config.yaml") else None
-    return str(chosen) if chosen else _target(run).rpartition(".")[2].lower() or "own"
+    """The data set that the run was trained on, as folders are named by it."""
+    return run.data_name or "own"
 
 
 def _target(run: FinishedRun) -> str:

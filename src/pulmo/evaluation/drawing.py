@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pulmo.evaluation.evaluation import Evaluation
-from pulmo.evaluation.tables import title_of
 from pulmo.metrics.bootstrap import Interval
 from pulmo.report.figures import (
     confusion_matrices,
@@ -22,7 +21,7 @@ from pulmo.report.figures import (
 )
 from pulmo.report.forest import Row, forest_plot
 from pulmo.report.reliability import Reliability, reliability_diagram
-from pulmo.sheets.calibration import Bin
+from pulmo.report.titles import title_of
 from pulmo.sheets.images import ImageSheet
 from pulmo.sheets.predictions import scored
 
@@ -137,21 +136,10 @@ def _row(by: str, name: str, images: str, value: Interval | None, note: str) -> 
 
 def _reliability(sheet: ImageSheet, title: str) -> Figure:
     calibration = sheet.calibration
-    curves = {f"as it is, ECE {calibration.figures['ece'].value:.3f}": _bins(calibration.bins)}
+    curves = {f"as it is, ECE {calibration.figures['ece'].value:.3f}": Reliability.of(calibration.bins)}
     if calibration.temperature is not None:
         after = f"at temperature {calibration.temperature:.2f}, ECE {calibration.scaled['ece'].value:.3f}"
-        curves[after] = _bins(calibration.scaled_bins)
+        curves[after] = Reliability.of(calibration.scaled_bins)
     if sheet.class_names:
         return reliability_diagram(curves, title, "Mean score of the likeliest class", "Share that is right")
     return reliability_diagram(curves, title)
-
-
-def _bins(bins: list[Bin]) -> Reliability:
-    shares = [found.share_positive for found in bins]
-    return Reliability(
-        mean=[found.mean_score for found in bins],
-        share=[share.value for share in shares],
-        low=[share.low for share in shares],
-        high=[share.high for share in shares],
-        images=[found.images for found in bins],
-    )

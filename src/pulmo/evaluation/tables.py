@@ -6,38 +6,12 @@ import pandas as pd
 
 from pulmo.evaluation.evaluation import Evaluation
 from pulmo.metrics.bootstrap import Interval
+from pulmo.report.titles import title_of
 from pulmo.sheets.images import ImageSheet
 from pulmo.sheets.masks import MaskSheet
 
-NAMES = {
-    "auroc": "AUROC",
-    "brier": "Brier score",
-    "ece": "ECE",
-    "ece_equal_mass": "ECE, bins of equal size",
-    "log_loss": "log loss",
-    "npv": "NPV",
-    "f1": "F1",
-    "dice": "Dice",
-    "dice_with_empty": "Dice with empty",
-    "iou": "IoU",
-    "iou_with_empty": "IoU with empty",
-    "rsna_score": "RSNA score",
-    "froc_score": "FROC score",
-    "map": "COCO mAP",
-    "map_50": "COCO mAP at IoU 0.5",
-    "map_75": "COCO mAP at IoU 0.75",
-    "slope": "calibration slope",
-    "in_the_large": "calibration in the large",
-    "area_error": "predicted − true area",
-}
 COCO = ("map", "map_50", "map_75")
 RANKING = ("auroc", "average_precision", "brier", "ece")
-
-
-def title_of(name: str) -> str:
-    """A figure's name as a reader knows it."""
-    first, slash, rest = name.partition("/")
-    return NAMES.get(first, first.replace("_", " ")) + (f", {rest}" if slash else "")
 
 
 def figure_tables(of: Evaluation) -> dict[str, pd.DataFrame]:

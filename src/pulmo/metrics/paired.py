@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from pulmo.metrics.bootstrap import Floats, Interval, interval
 
@@ -90,9 +91,8 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
     count = one + other
     if count == 0:
         return McNemar(0, 0, 1.0, 1.0)
-    tail = sum(math.comb(count, k) for k in range(min(one, other) + 1))
     chi_square = max(0, abs(one - other) - 1) ** 2 / count
-    return McNemar(one, other, min(1.0, float(2 * tail / 2**count)), math.erfc(math.sqrt(chi_square / 2)))
+    return McNemar(one, other, float(binomtest(one, count).pvalue), math.erfc(math.sqrt(chi_square / 2)))
 
 
 def paired_differences(

@@ -12,16 +12,9 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 MOST = 8  # rows shown of a list that may be long
 
 
-def choices(run: FinishedRun) -> dict[str, str]:
-    """Group → option; of a run that did not note it, what its overrides say."""
-    noted = run.config.get("choices") if run.has("config.yaml") else None
-    given = dict(item.split("=", 1) for item in run.overrides if "=" in item)
-    return {str(group): str(option) for group, option in (noted or given).items() if option is not None}
-
-
 def data_name(run: FinishedRun) -> str:
     """The data set as people call it."""
-    name = choices(run).get("data", "")
+    name = run.data_name
     return {"rsna": "RSNA Pneumonia Detection", "kermany": "Kermany (children)", "padchest": "PadChest"}.get(name, name)
 
 

@@ -5,9 +5,10 @@ import pandas as pd
 from pulmo import run_state
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
-from pulmo.pages.data_facts import across, choices, data_name, identical, nameless
-from pulmo.pages.measured import Measured, word
+from pulmo.pages.data_facts import across, data_name, identical, nameless
+from pulmo.pages.measured import Measured
 from pulmo.report.html import Block, Text, Tile, Tiles
+from pulmo.report.titles import title_of
 from pulmo.run_state import State
 
 FEW = 30
@@ -16,7 +17,7 @@ FEW = 30
 
 def subtitle(run: FinishedRun) -> str:
     """Run, model, data."""
-    parts = [run.name, choices(run).get("model", ""), data_name(run)]
+    parts = [run.name, run.choices.get("model", ""), data_name(run)]
     return " · ".join(part for part in parts if part)
 
 
@@ -27,7 +28,7 @@ def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
     told, tiles = [], []
     for name, what in (("dice", "drawn and true mask"), ("rsna_score", "drawn and true boxes")):
         if name in means:
-            told.append(f"{of}, {what} agree with a {word(name)} of {means[name]}, where 1 is perfect.")
+            told.append(f"{of}, {what} agree with a {title_of(name)} of {means[name]}, where 1 is perfect.")
     if "box_sensitivity" in means:
         share, false = _of_100(means["box_sensitivity"]), means["false_positives_per_image"]
         told.append(f"Of 100 true boxes it finds {share}, with {false} false ones an image.")
@@ -65,7 +66,7 @@ def _whose(measured: Measured) -> str:
 def _tile(name: str, value: Interval) -> Tile:
     whole, _, spread = str(value).partition(" ")
     return Tile(
-        word(name).replace("positive predictive value", "PPV"),
+        title_of(name),
         whole,
         spread.strip("()") and f"95 %: {spread.strip('()')}",
     )

@@ -1,7 +1,7 @@
 """What came out: figures with intervals, operating points, calibration and subgroups, from a run's tables alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,32 +11,15 @@ import pandas as pd
 from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
-from pulmo.report.comparison import title_of
 from pulmo.report.html import Block, Grid, Picture, Pictures, Text
 from pulmo.report.reliability import Reliability, reliability_diagram
+from pulmo.report.titles import title_of
 from pulmo.sheets.boxes import box_sheet
-from pulmo.sheets.calibration import Bin
 from pulmo.sheets.images import ImageSheet, image_sheet
 from pulmo.sheets.masks import mask_sheet
 from pulmo.sheets.operating_points import OWN
 from pulmo.sheets.predictions import patients_of
 
-WORDS = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-    "precision": "precision (positive predictive value)",
-    "npv": "negative predictive value",
-    "f1": "F1",
-    "map": "mAP at 0.5 to 0.95",
-    "box_sensitivity": "share of true boxes found",
-    "box_precision": "share of drawn boxes that are right",
-    "false_positives_per_image": "false boxes an image",
-    "area_error": "drawn minus true area, as share of the image",
-    "dice_with_empty": "Dice, images without a true mask too",
-    "iou_with_empty": "IoU, images without a true mask too",
-}
 COMMON = (
     "auroc",
     "average_precision",
@@ -102,27 +85,22 @@ class Measured:
         return 0.5 if value is None else float(value)
 
 
-def word(figure: str) -> str:
-    """A figure's name in full."""
-    return WORDS.get(figure, title_of(figure))
-
-
 def figures(measured: Measured, metrics: Mapping[str, float | None]) -> list[Block]:
     """A table of all figures with their intervals; those that have none stand without."""
-    rows = [{"figure": word(name), "test": str(value)} for name, value in measured.means.items()]
+    rows = [{"figure": title_of(name), "test": str(value)} for name, value in measured.means.items()]
     sheet = measured.sheet
     if sheet is not None:
         names = COMMON if measured.means else FIGURES  # what scores an image by its boxes or pixels is no probability
         known = {name: sheet.figures[name] for name in names if name in sheet.figures}
-        rows += [{"figure": word(name), "test": str(value)} for name, value in known.items()]
-        rows += [{"figure": name, "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
+        rows += [{"figure": title_of(name), "test": str(value)} for name, value in known.items()]
+        rows += [{"figure": title_of(name), "test": str(v)} for name, v in sheet.figures.items() if "/" in name]
     told = {row["figure"] for row in rows}
     for name in ("dice_pooled", "map", "map_50", "loss"):
         value = metrics.get(f"test/{name}")
-        if value is not None and word(name) not in told:
-            rows.append({"figure": word(name), "test": f"{value:.3f}"})
+        if value is not None and title_of(name) not in told:
+            rows.append({"figure": title_of(name), "test": f"{value:.3f}"})
     table = pd.DataFrame(rows)
-    keys = {word(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
+    keys = {title_of(name.removeprefix("val/")): value for name, value in metrics.items() if name.startswith("val/")}
     table["validation"] = [_number(keys.get(name)) for name in table["figure"]]
     return [
         Text(
@@ -194,26 +172,15 @@ def calibration(measured: Measured) -> list[Block]:
             f" By validation the scores are {sure} (temperature {found.temperature:.2f}); dividing their logits by it "
             f"{'helps' if better else 'does not help'} on test."
         )
-    curves = {"as the run scores": _curve(found.bins)}
+    curves = {"as the run scores": Reliability.of(found.bins)}
     if found.scaled_bins:
-        curves["after temperature scaling"] = _curve(found.scaled_bins)
+        curves["after temperature scaling"] = Reliability.of(found.scaled_bins)
     y = "Share that is right" if sheet.class_names else "Share of positive images"
     caption = (
         "Share of positives among images of like score, with 95 % intervals, and how many they are. On the diagonal"
     )
     picture = Picture.of(reliability_diagram(curves, y=y), f"{caption} a score is a probability.")
     return [Text(told), Grid(pd.DataFrame(rows)), Pictures([picture])]
-
-
-def _curve(bins: Sequence[Bin]) -> Reliability:
-    shares = [part.share_positive for part in bins]
-    return Reliability(
-        mean=[part.mean_score for part in bins],
-        share=[share.value for share in shares],
-        low=[share.low for share in shares],
-        high=[share.high for share in shares],
-        images=[part.images for part in bins],
-    )
 
 
 def subgroups(measured: Measured) -> list[Block]:
@@ -227,7 +194,7 @@ def subgroups(measured: Measured) -> list[Block]:
         names = list(dict.fromkeys(name for group in groups for name in group.figures))
         rows = [
             {by: group.name, "Images": f"{group.images:,}", "Positive": f"{group.positives:,}"}
-            | {word(name): str(group.figures.get(name, "–")) for name in names}
+            | {title_of(name): str(group.figures.get(name, "–")) for name in names}
             | {"": "" if group.few.endswith(": ") else group.few}
             for group in groups
         ]

@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 
 from pulmo import run_state
 from pulmo.finished import FinishedRun
-from pulmo.pages.data_facts import choices
 from pulmo.report.html import Block, Facts, Fold, Text
 from pulmo.run_state import State
 
@@ -38,7 +37,7 @@ VALUES = {
 
 def what(run: FinishedRun) -> list[Block]:
     """The choices that make the run, and its values in short."""
-    chosen = choices(run)
+    chosen = run.choices
     facts = {group: chosen[group] for group in GROUPS if group in chosen}
     for name, key in VALUES.items():
         value = OmegaConf.select(run.config, key)

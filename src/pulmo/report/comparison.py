@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmo.metrics.bootstrap import Interval
+from pulmo.report.titles import title_of
 
 FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss", "images")
 VALIDATION = "validation"
@@ -22,21 +24,12 @@ REPEATED = ("seed", "data.fold")
 """Keys that repeat an experiment rather than change it."""
 
 
-TITLES = {"auroc": "AUROC", "dice": "Dice", "dice_pooled": "Dice pooled", "iou": "IoU", "rsna_score": "RSNA score"}
-TITLES |= {"map_50": "mAP at 0.5", "froc_score": "FROC score"}
-
-
-def title_of(figure: str) -> str:
-    """The figure's name as people write it."""
-    return TITLES.get(figure, figure.replace("_", " "))
-
-
 def compared(folders: Sequence[Path]) -> pd.DataFrame:
     """One row a finished run: its folder's name, the overrides that differ, then the figures that any has.
 
     Runs without a metrics.json, such as failed ones, are left out; empty where there is none.
     """
-    names, overrides, measured = [], [], []
+    names, overrides, measured, watched = [], [], [], []
     for folder in folders:
         metrics, chosen = folder / "metrics.json", folder / "overrides.yaml"
         if not metrics.is_file() or not chosen.is_file():
@@ -45,20 +38,31 @@ def compared(folders: Sequence[Path]) -> pd.DataFrame:
         overrides.append(given)
         names.append(folder.name)
         measured.append(json.loads(metrics.read_text()))
-    return tabulated(names, overrides, measured)
+        config = folder / "config.yaml"
+        watched.append(watched_by(yaml.safe_load(config.read_text()) if config.is_file() else {}))
+    return tabulated(names, overrides, measured, watched)
+
+
+def watched_by(config: Mapping[str, Any]) -> str | None:
+    """The figure by which a run with this configuration chose its best epoch, such as `val/dice_pooled`."""
+    checkpoint = ((config or {}).get("callbacks") or {}).get("checkpoint") or {}
+    return checkpoint.get("monitor")
 
 
 def tabulated(
-    names: Sequence[str], settings: Sequence[Mapping[str, str]], measured: Sequence[Mapping[str, float | None]]
+    names: Sequence[str],
+    settings: Sequence[Mapping[str, str]],
+    measured: Sequence[Mapping[str, float | None]],
+    watched: Sequence[str | None] = (),
 ) -> pd.DataFrame:
     """One row a run: `run`, those of its `settings` that differ, then the figures that any has.
 
     `measured` are the contents of their metrics.json. The figures are the test set's, behind that of validation which
-    is the first in `FIGURES`.
+    all runs `watched` to choose their best epoch; where they watched several, the first in `FIGURES`.
     """
     if not names:
         return pd.DataFrame()
-    ranked = _ranking(measured)
+    ranked = _ranking(measured, watched)
     rows = [
         {"run": name, VALIDATION: figures.get(f"val/{ranked}")}
         | {figure: figures.get(f"test/{figure}") for figure in FIGURES}
@@ -75,8 +79,11 @@ def tabulated(
     return table
 
 
-def _ranking(runs: Sequence[Mapping[str, float | None]]) -> str:
-    """The figure that ranks: the first that validation defines in all runs, or else in most."""
+def _ranking(runs: Sequence[Mapping[str, float | None]], watched: Sequence[str | None]) -> str:
+    """The figure that ranks: the one that all runs watched, or the first that validation defines in all, or in most."""
+    name = watched[0] if len({*watched}) == 1 else None
+    if name and all(run.get(name) is not None for run in runs):
+        return name.removeprefix("val/")
     defined = {name: sum(run.get(f"val/{name}") is not None for run in runs) for name in FIGURES}
     return max(FIGURES, key=lambda name: defined[name])
 
@@ -128,7 +135,7 @@ def leaderboard(table: pd.DataFrame, intervals: Intervals | None = None) -> pd.D
     by = table.attrs.get(VALIDATION, "")
     ranked = table
     if VALIDATION in table:
-        ranked = table.sort_values(VALIDATION, ascending=by == "loss", kind="stable")
+        ranked = table.sort_values(VALIDATION, ascending=by.endswith("loss") or by.startswith("false_"), kind="stable")
     cells = ranked[left].astype(str)
     if VALIDATION in table:
         cells[f"validation {title_of(by)}"] = ranked[VALIDATION].map(_figure)

@@ -1,7 +1,8 @@
 """Reliability diagram: of the images with a score of 0.8, how many are positive?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import ArrayLike, NDArray
 
+from pulmo.metrics.bootstrap import Interval
 from pulmo.report.style import BLUE, GREY, VERMILLION, legend_below, new_figure, say, styled
 
 SIDE = 4.2  # inches
@@ -16,6 +18,22 @@ FEWEST = 5  # images of a bin that the line goes through, and whose interval is 
 
 Values = NDArray[np.float64]
 LOOKS = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))
+
+
+class ScoreBin(Protocol):
+    """Images of like score, as `sheets.calibration.Bin`."""
+
+    @property
+    def images(self) -> int:
+        """How many."""
+
+    @property
+    def mean_score(self) -> float:
+        """Their mean score."""
+
+    @property
+    def share_positive(self) -> Interval:
+        """The share of them that is positive, or right."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,18 @@ class Reliability:
     low: ArrayLike
     high: ArrayLike
     images: ArrayLike
+
+    @classmethod
+    def of(cls, bins: Sequence[ScoreBin]) -> "Reliability":
+        """The curve of these bins."""
+        shares = [part.share_positive for part in bins]
+        return cls(
+            mean=[part.mean_score for part in bins],
+            share=[share.value for share in shares],
+            low=[share.low for share in shares],
+            high=[share.high for share in shares],
+            images=[part.images for part in bins],
+        )
 
     def arrays(self) -> tuple[Values, Values, Values, Values, Values]:
         """All five; raises ValueError where they differ in length."""

@@ -1,6 +1,7 @@
 """Paired tests, against a published example, an independent O(n²) computation and scipy."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_mcnemar__worked_by_hand() -> None:
     assert test.p == 14 / 64
     assert test.corrected == pytest.approx(0.22067, abs=1e-5)
     assert mcnemar([1, 0], [1, 0]).p == 1
+
+
+def test_mcnemar__of_many_images_takes_no_longer_than_of_few() -> None:
+    right = np.arange(40_000) < 20_200  # sums of binomial coefficients took minutes
+    began = time.perf_counter()
+    test = mcnemar(right, ~right)
+    assert time.perf_counter() - began < 1
+    assert test.p == pytest.approx(2 * stats.norm.sf(399 / 200), rel=0.01)  # normal, corrected for continuity
 
 
 def test_paired_difference__is_narrower_than_two_intervals_and_zero_with_itself() -> None:

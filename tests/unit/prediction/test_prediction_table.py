@@ -96,7 +96,9 @@ def test_table__is_not_written_over_and_not_mixed_with_another(tmp_path: Path) -
     (tmp_path / "scores.csv").write_text("path,label\na,1\n")
     with pytest.raises(DataError, match=r"scores\.csv is there already: --resume goes on with it"):
         begun(tmp_path / "scores.csv")
-    with pytest.raises(DataError, match=r"written by another command, its columns differ by error, label, score, width"):
+    with pytest.raises(
+        DataError, match=r"written by another command, its columns differ by error, label, score, width"
+    ):
         begun(tmp_path / "scores.csv", resume=True)
     assert (tmp_path / "scores.csv").read_text() == "path,label\na,1\n"
 

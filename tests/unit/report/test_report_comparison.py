@@ -5,7 +5,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pulmo.report.comparison import compared, comparison_tables, repeated
+from pulmo.report.comparison import compared, comparison_tables, leaderboard, repeated
 
 
 def finished(folder: Path, overrides: list[str], **figures: float | None) -> Path:
@@ -67,3 +67,31 @@ def test_comparison_tables__says_what_is_undefined(runs: list[Path]) -> None:
     text = console.export_text()
     assert "undefined" in text
     assert "0.8500 ± 0.0707" in text
+
+
+@pytest.mark.parametrize(
+    ("watched", "title", "first"),
+    [
+        (["val/rsna_score", "val/rsna_score"], "validation RSNA score", "boxes"),
+        (["val/loss", "val/loss"], "validation loss", "boxes"),  # the lower the better
+        (["val/rsna_score", "val/auroc"], "validation AUROC", "images"),
+        (["val/map", "val/map"], "validation AUROC", "images"),  # not written down
+    ],
+)
+def test_leaderboard__ranks_by_the_figure_that_the_runs_watched(
+    tmp_path: Path, watched: list[str], title: str, first: str
+) -> None:
+    figures = {
+        "images": {"val/auroc": 0.9, "val/rsna_score": 0.1, "val/loss": 0.5, "test/auroc": 0.9},
+        "boxes": {"val/auroc": 0.8, "val/rsna_score": 0.2, "val/loss": 0.4, "test/auroc": 0.8},
+    }
+    for (name, known), monitor in zip(figures.items(), watched, strict=True):
+        finished(tmp_path / name, [f"seed={monitor}"])
+        (tmp_path / name / "metrics.json").write_text(json.dumps(known))
+        (tmp_path / name / "config.yaml").write_text(
+            yaml.safe_dump({"callbacks": {"checkpoint": {"monitor": monitor}}})
+        )
+    table = compared([tmp_path / name for name in figures])
+    ranked = leaderboard(table)
+    assert title in ranked
+    assert table.loc[ranked.index[0], "run"] == first

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pulmo.metrics.bootstrap import Interval
 from pulmo.report.forest import Row, forest_plot
 from pulmo.report.reliability import Reliability, reliability_diagram
+from pulmo.sheets.calibration import Bin
 
 BINS = Reliability([0.1, 0.6, 0.9], [0.0, 0.5, 1.0], [0.0, 0.4, 0.9], [0.1, 0.6, 1.0], [50, 3, 20])
 
@@ -28,6 +30,12 @@ def test_reliability__has_an_interval_for_each_bin_that_holds_enough() -> None:
     bars = [segment[1][1] for lines in lower.collections for segment in lines.get_segments()]
     assert bars == [50, 3, 20]
     assert texts(figure) == ["as it is", "perfectly calibrated"]
+
+
+def test_reliability__curve_has_the_bins_of_a_sheet() -> None:
+    bins = [Bin(0.0, 0.5, 50, 0.1, Interval(0.2, 0.1, 0.3)), Bin(0.5, 1.0, 3, 0.6, Interval(0.5, 0.4, 0.7))]
+    columns = [column.tolist() for column in Reliability.of(bins).arrays()]
+    assert columns == [[0.1, 0.6], [0.2, 0.5], [0.1, 0.4], [0.3, 0.7], [50, 3]]
 
 
 def test_reliability__of_nothing_says_so_and_of_unequal_columns_refuses() -> None:

@@ -23,6 +23,9 @@ def composed(arguments: Sequence[str]) -> DictConfig:
     Raises `ConfigError` with the nearest name where an override names no group, option or key.
     """
     given = list(arguments)
+    for argument in given:
+        if argument.startswith("-"):
+            raise ConfigError(f"{argument} is no option here; --help lists them, and a value is key=value")
     overrides.check(given)
     GlobalHydra.instance().clear()
     try:

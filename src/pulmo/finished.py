@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import torch
 import yaml
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pulmo import run_state
 from pulmo.checkpoint import best_checkpoint
-from pulmo.environment import COMPOSED
 from pulmo.errors import DataError, RunError
 from pulmo.run_state import State
-from pulmo.sheets.predictions import read_table, scored
-from pulmo.tasks.base import Task
-from pulmo.transforms.preprocess import Preprocess
-from pulmo.types import Split
 
+if TYPE_CHECKING:  # torch and pandas are loaded when a part is read: a mistyped name is told at once
+    import pandas as pd
+
+    from pulmo.tasks.base import Task
+    from pulmo.transforms.preprocess import Preprocess
+    from pulmo.types import Split
+
+PLACES = ("data.root", "data.masks")
 OUTPUTS = Path("outputs")
 _ABSENT = object()
 
@@ -94,27 +94,29 @@ class FinishedRun:
         return dict(json.loads(path.read_text())) if path.is_file() else {}
 
     @cached_property
-    def split(self) -> pd.DataFrame:
+    def split(self) -> "pd.DataFrame":
         """Who was in which split: `image_id, patient_id, split, label, path`, ids as text."""
-        return read_table(self._part("split.csv"))
+        return self._table("split.csv")
 
-    def predictions(self, split: Split) -> pd.DataFrame:
+    def predictions(self, split: "Split") -> "pd.DataFrame":
         """One row an image: `image_id, patient_id, label, score, prediction`, further columns; ids as text."""
-        return read_table(self._part(f"predictions_{split}.csv"))
+        return self._table(f"predictions_{split}.csv")
 
-    def boxes(self, split: Split) -> pd.DataFrame | None:
+    def boxes(self, split: "Split") -> "pd.DataFrame | None":
         """One row a predicted box, of a run that draws such; None of others."""
-        path = self.folder / f"boxes_{split}.csv"
-        return read_table(path) if path.is_file() else None
+        name = f"boxes_{split}.csv"
+        return self._table(name) if self.has(name) else None
 
-    def validation(self) -> tuple[pd.DataFrame | None, str]:
+    def validation(self) -> "tuple[pd.DataFrame | None, str]":
         """The validation predictions of the checkpoint, checked; or None and why nothing can be fitted on them."""
+        from pulmo.sheets.predictions import scored
+
         lacking = "nothing can be fitted on validation"
         if self.other_checkpoint:
             return None, f"{lacking}: {self.folder} has predictions of best.ckpt alone"
         try:
             table = self.predictions("val")
-            if not table.get("score", pd.Series(dtype=float)).empty and "label" in table:
+            if len(table) and {"score", "label"} <= {*table.columns}:
                 scored(table, "predictions_val.csv")
         except (RunError, DataError) as error:
             return None, f"{lacking}: {error}"
@@ -130,11 +132,15 @@ class FinishedRun:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What the checkpoint says of itself: `task`, `preprocess` and `class_names` as plain values."""
+        import torch
+
         return dict(torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)["pulmo"]["origin"])
 
     @cached_property
-    def task(self) -> Task:
+    def task(self) -> "Task":
         """The best checkpoint's task, on the CPU, ready to predict; no pickled code is run."""
+        from pulmo.tasks.base import Task
+
         return Task.load_from_checkpoint(self.best)
 
     @property
@@ -142,8 +148,10 @@ class FinishedRun:
         """Names by label, the normal class first."""
         return list(self.origin["class_names"])
 
-    def preprocess(self, **changes: Any) -> Preprocess:
+    def preprocess(self, **changes: Any) -> "Preprocess":
         """How its images were prepared; `changes` are fields of `Preprocess`, such as another source of masks."""
+        from hydra.utils import instantiate
+
         made: Preprocess = instantiate({**self.origin["preprocess"], **changes})
         return made
 
@@ -153,6 +161,8 @@ class FinishedRun:
         `overrides` change plain values, such as `data.root` on another machine; groups were chosen by the run. Raises
         `RunError` where there is no configuration, or an override names no key of it.
         """
+        from pulmo.environment import COMPOSED
+
         path, split = self._part(COMPOSED), self._part("split.csv")
         config: Any = _loaded(path)
         config.run_dir, config.resume, config.trained_in = str(folder), None, None
@@ -167,7 +177,21 @@ class FinishedRun:
                 OmegaConf.update(config, key, yaml.safe_load(value))
             except (yaml.YAMLError, OmegaConfBaseException) as error:
                 raise RunError(f"{override}: {error}") from error
+        self.place(config, overrides)
         return DictConfig(config)
+
+    def place(self, config: DictConfig, given: Sequence[str]) -> None:
+        """Put folders of the data that were named from where the run was started, and are not here, to where they lie.
+
+        `given` are overrides, which name folders from here.
+        """
+        named = {override.partition("=")[0] for override in given}
+        for key in PLACES:
+            value, started = OmegaConf.select(config, key), self.environment.get("folder")
+            if key in named or not isinstance(value, str) or started is None or Path(value).expanduser().exists():
+                continue
+            if (Path(started) / value).exists():
+                OmegaConf.update(config, key, str(Path(started) / value))
 
     def has(self, name: str) -> bool:
         """Whether the folder has a file or folder of this name."""
@@ -189,6 +213,11 @@ class FinishedRun:
         if self.checkpoint is None or (best is not None and self.checkpoint.resolve() == best.resolve()):
             return ""
         return "" if best is None and self.checkpoint.name == "best.ckpt" else self.checkpoint.stem
+
+    def _table(self, name: str) -> "pd.DataFrame":
+        from pulmo.sheets.predictions import read_table
+
+        return read_table(self._part(name))
 
     def _part(self, name: str) -> Path:
         path = self.folder / name
@@ -220,16 +249,23 @@ def opened(given: str | Path) -> FinishedRun:
     if not path.is_dir():
         raise RunError(f"no run {given}: give the folder of a run, a checkpoint, or last")
     if not any((path / name).exists() for name in ("config.yaml", "checkpoints", "metrics.json")):
-        raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json")
+        below = _newest([*path.glob("*/checkpoints/best.ckpt")])
+        hint = f"; the newest of the runs in it is {below}" if below else ""
+        raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json{hint}")
     return FinishedRun(path)
 
 
 def newest() -> Path:
     """The newest run under outputs/ that has a checkpoint, jobs of sweeps among them; raises `RunError` if none."""
     found = [*OUTPUTS.glob("*/*/checkpoints/best.ckpt"), *OUTPUTS.glob("multirun/*/*/checkpoints/best.ckpt")]
-    if not found:
+    newest = _newest(found)
+    if newest is None:
         raise RunError(f"no run with a checkpoint in {OUTPUTS.resolve()}: give its folder")
-    return max(found, key=lambda path: path.stat().st_mtime).parents[1]
+    return newest
+
+
+def _newest(checkpoints: Sequence[Path]) -> Path | None:
+    return max(checkpoints, key=lambda path: path.stat().st_mtime).parents[1] if checkpoints else None
 
 
 def _loaded(path: Path) -> DictConfig:

@@ -17,6 +17,7 @@ def test_composed__has_the_choices_and_resolves_without_a_run() -> None:
         ("data=kermanny", "did you mean kermany"),
         ("data.rot=/x", "did you mean data.root"),
         ("data.root='/a b", "quote what has spaces"),
+        ("--quik", "no option here"),
     ],
 )
 def test_composed__a_mistake_names_the_nearest(override: str, said: str) -> None:

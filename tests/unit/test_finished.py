@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from pulmo import run_state
 from pulmo.errors import RunError
@@ -149,3 +152,35 @@ def test_data_name__is_the_choice_or_what_else_the_folder_knows(
     run = FinishedRun(tmp_path)
     assert run.data_name == name
     assert "scheduler" not in run.choices
+
+
+def test_opened__a_folder_of_runs_names_its_newest(tmp_path: Path) -> None:
+    _run(tmp_path / "rsna_vgg16" / "b")
+    with pytest.raises(RunError, match=f"the newest of the runs in it is {tmp_path / 'rsna_vgg16' / 'b'}"):
+        opened(tmp_path / "rsna_vgg16")
+
+
+def test_opened__tells_a_mistyped_name_without_loading_torch() -> None:
+    code = "import sys, pulmo.finished; sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'hydra')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [([], "there/data"), (["data.root=data"], "data")],
+    ids=["as the run had it", "as the user says now"],
+)
+def test_place__a_folder_named_from_where_the_run_was_started_is_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], found: str
+) -> None:
+    (tmp_path / "there" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    run = opened(_run(tmp_path / "run"))
+    (run.folder / "environment.json").write_text(json.dumps({"folder": str(tmp_path / "there")}))
+    config = OmegaConf.create({"data": {"root": "data", "masks": None}})
+    run.place(config, given)
+    assert (tmp_path / config.data.root) == tmp_path / found
+    (tmp_path / "data").mkdir()  # what is here goes first
+    config = OmegaConf.create({"data": {"root": "data", "masks": None}})
+    run.place(config, [])
+    assert config.data.root == "data"

@@ -15,6 +15,7 @@ Wanted = Literal["test", "val", "all"]
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo evaluate last · pulmo evaluate last --threshold youden --prevalence 0.05 · "
     "pulmo evaluate RUN data=rsna data.root=/data/rsna (external) · pulmo evaluate RUN data.root=/moved --again",
 )
@@ -42,9 +43,13 @@ def evaluate(
     Further arguments are overrides that name another data set, such as data=rsna data.root=FOLDER, and the machine,
     such as strategy=cpu. Images are prepared as the run's were.
     """
+    from pulmo.finished import opened
+
+    with told():
+        finished = opened(run)  # a mistyped name is told before torch is loaded
+
     from pulmo.evaluation import folder, screen
     from pulmo.evaluation.evaluation import Wish, evaluated
-    from pulmo.finished import opened
     from pulmo.launch import quiet
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -52,6 +57,7 @@ def evaluate(
     quiet()
     with told():
         wish = Wish(context.args, split, threshold, prevalence, resamples, again, out)
-        evaluation = evaluated(opened(run), wish)
+        evaluation = evaluated(finished, wish)
+        written = folder.write(evaluation, out)  # before the screen, which may be a pipe that was closed
         screen.show(evaluation)
-        print(folder.write(evaluation, out) / "evaluation.html")
+        print(written / "evaluation.html")

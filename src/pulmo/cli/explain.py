@@ -15,6 +15,7 @@ METHODS = (
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [PATHS | OVERRIDES]...",
     epilog="Examples: pulmo explain last · pulmo explain RUN --split val --errors --method gradcam++ · "
     "pulmo explain RUN film.dcm folder/ · pulmo explain RUN --image ID --layer features.14 --feature-maps · "
     "pulmo explain RUN --probe · pulmo explain RUN data=rsna data.root=/data/rsna --lungs outputs/lungs/RUN",
@@ -48,12 +49,10 @@ def explain(
     Further arguments are files and folders, or overrides such as data.root=FOLDER.
     """
     from pulmo.errors import ConfigError
-    from pulmo.explanation.asked import Asked
-    from pulmo.explanation.heat import explain_run
-    from pulmo.explanation.shortcuts import probe_run
     from pulmo.finished import opened
 
     with told():
+        finished = opened(run)  # a mistyped name is told before torch is loaded
         unknown = [argument for argument in context.args if argument.startswith("-")]
         if unknown:
             raise ConfigError(f"no option {unknown[0]}; see pulmo explain --help")
@@ -67,6 +66,10 @@ def explain(
         overrides = [argument for argument in context.args if Path(argument) not in paths]
         if paths and overrides:
             raise ConfigError(f"{overrides[0]} is of a split's data, {paths[0]} is a file: give one of them")
+        from pulmo.explanation.asked import Asked
+        from pulmo.explanation.heat import explain_run
+        from pulmo.explanation.shortcuts import probe_run
+
         asked = Asked(
             paths=paths,
             split=split,  # type: ignore[arg-type]
@@ -81,5 +84,5 @@ def explain(
             lungs=lungs,
             out=out,
         )
-        page = (probe_run if probe else explain_run)(opened(run), asked)
+        page = (probe_run if probe else explain_run)(finished, asked)
     print(f"page: {page}")

@@ -10,6 +10,7 @@ from pulmo.cli.app import TAKES_OVERRIDES, app, told
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo inspect data=rsna data.root=/data/rsna · pulmo inspect data=kermany --quick "
     "· pulmo inspect data=folder data.root=mine data.csv=list.csv --out report",
 )

@@ -9,13 +9,16 @@ from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo report last · pulmo report outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
     "· pulmo report RUN data.root=/data/rsna (where the images lie elsewhere now)",
 )
 def report(context: typer.Context, run: Annotated[str, typer.Argument(help=RUN_HELP)]) -> None:
     """Write report.html into the folder of RUN: what was run, on what, how well, and its best and worst cases."""
     from pulmo.finished import opened
-    from pulmo.pages.report import rebuilt
 
     with told():
-        print(rebuilt(opened(run), context.args))
+        finished = opened(run)  # a mistyped name is told before torch is loaded
+        from pulmo.pages.report import rebuilt
+
+        print(rebuilt(finished, context.args))

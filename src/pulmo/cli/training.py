@@ -11,6 +11,7 @@ from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo train model=resnet50 data=rsna data.root=/data/rsna · pulmo train resume=last · "
     "pulmo train -m model=resnet18,vgg16 seed=0,1,2 · pulmo train --cfg job (shows the whole configuration)",
 )
@@ -25,6 +26,7 @@ def train(context: typer.Context) -> None:
 
 @app.command(
     context_settings=TAKES_OVERRIDES,
+    options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo rerun outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
     "· pulmo rerun RUN data.root=/data/rsna",
 )

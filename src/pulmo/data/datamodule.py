@@ -96,8 +96,6 @@ class ChestDataModule(LightningDataModule, ABC):
         if self.cache == "off" and self.on_error == "skip":
             raise ConfigError("data.on_error=skip must know the files beforehand: give data.cache=disk or ram")
 
-    # What a data set says of itself
-
     @property
     def box_shape(self) -> BoxShape:
         """How an opacity mask fills its boxes."""
@@ -133,8 +131,6 @@ class ChestDataModule(LightningDataModule, ABC):
         check_folder("data.root", self.root, ", or draw a sample with `pulmo sample`")
         if self.masks is not None:
             check_folder("data.masks", self.masks)
-
-    # Lightning's hooks
 
     def prepare_data(self) -> None:
         """Build the cache, on one process of each machine, before the others look for it."""
@@ -222,8 +218,6 @@ class ChestDataModule(LightningDataModule, ABC):
             table, np.arange(len(table)), OnTheFly(Recipe(table, self.preprocess, False)), self.needs
         )
         return self._evaluation_loader("predict")
-
-    # Steps
 
     def _images(self) -> pd.DataFrame:
         """The images that any run with this preprocess could use: one cache serves them all."""

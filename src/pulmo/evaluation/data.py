@@ -105,6 +105,7 @@ def _own_data(run: FinishedRun, overrides: Sequence[str]) -> DictConfig:
     for override in overrides:
         if override.startswith("data."):
             _put(node, override)
+    run.place(node, overrides)
     return DictConfig(node.data)
 
 

@@ -45,7 +45,8 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
             blocks.append(Grid(tables.mask_group_table(of.masks)))
         sections.append(Section("Masks and boxes", blocks))
     if of.images is not None:
-        sections += _of_images(of, shown("roc", "precision_recall", "confusion", "scores"), shown("reliability"))
+        wide = [Picture.of(*figures[name]) for name in ("confusion",) if name in figures]
+        sections += _of_images(of, [shown("roc", "precision_recall", "scores"), *wide], shown("reliability"))
         if of.images.subgroups:
             forests = [Picture.of(*figures[name]) for name in figures if name.startswith("subgroups_")]
             grid = Grid(tables.subgroup_table(of.images))
@@ -60,7 +61,7 @@ def _points(sheet: ImageSheet) -> list[Block]:
     return [Grid(table[rates]), Grid(table[["", *(name for name in table.columns if name not in rates)]])]
 
 
-def _of_images(of: Evaluation, curves: Pictures, reliability: Pictures) -> list[Section]:
+def _of_images(of: Evaluation, curves: list[Block], reliability: Pictures) -> list[Section]:
     sheet = of.images
     if sheet is None:
         return []
@@ -68,9 +69,9 @@ def _of_images(of: Evaluation, curves: Pictures, reliability: Pictures) -> list[
     if sheet.operating_points:
         absent = tables.absent_points(sheet)
         said: list[Block] = [Text(f"Absent are {absent}.", "warning")] if absent else []
-        sections.append(Section("Operating points", [Text(POINTS), *said, *_points(sheet), curves]))
+        sections.append(Section("Operating points", [Text(POINTS), *said, *_points(sheet), *curves]))
     else:
-        sections.append(Section("Curves", [curves]))
+        sections.append(Section("Curves", curves))
     if reliability.pictures:
         blocks: list[Block] = [Text(screen.calibration_note(of)), Grid(tables.calibration_table(sheet)), reliability]
         sections.append(Section("Calibration", blocks))

@@ -1,6 +1,7 @@
 """`pulmo explain RUN`: heat maps of chosen images, and where the heat of all of them lies."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,10 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
 
     Raises `PulmoError` for what cannot be explained, before any image is read.
     """
-    if asked.feature_maps and asked.layer is None:
-        raise ConfigError("--feature-maps needs --layer=NAME, such as layer3 of a ResNet")
     task, size = on_device(run.task), run.preprocess().size
     heat = HeatMaps(task, asked.method, asked.layer, "predicted" if asked.predicted else "positive")
     layer = heat.feature_map((size, size))
+    asked = replace(asked, layer=layer.name)
     images = asked.images(run)
     unknown = sorted({*asked.image_ids} - {*images.table["image_id"]})
     if unknown:
@@ -67,6 +67,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         "images": f"{images.name}: {len(table)}",
         "method": f"{asked.method}, {explained}",
         "layer": f"{layer}: a cell of the map is {size // layer.width} of the {size} pixels that the network sees",
+        "cut-off": f"{task.cut_off:.4g}" if heat.binary else "the likeliest class",
         "drawn": f"{CHOICES[asked.choice].lower()}: {len(places)}",
     }
     sections = [
@@ -130,6 +131,8 @@ def _localisation(
     rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     figure = folder.figure("localisation", heat_beside_chance(rows))
     without = f" {cold} images have no heat, since nothing in them speaks for the class, and count in neither."
+    if cold:
+        print(f"{without.strip()} --predicted explains the class that each was called; or give another --method.")
     return [
         Section(
             "Where the heat lies",
@@ -177,7 +180,7 @@ def _drawn(
 
 
 def _case(task: Task, images: Images, look: Look, facts: pd.Series) -> HeatCase:
-    called = f"score {facts['score']:.2f}, called {task.class_names[int(facts['prediction'])]}"
+    called = f"score {facts['score']:.3f}, called {task.class_names[int(facts['prediction'])]}"
     known = f"{task.class_names[int(facts['label'])]}: " if facts["label"] >= 0 else ""
     heat = np.zeros(look.prepared.image.shape, np.float32) if look.heat is None else look.heat
     cold = "; no heat" if not heat.any() else ""

@@ -1,5 +1,6 @@
 """The `pulmo` command: its one Typer app, and how mistakes are told."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -32,3 +33,17 @@ def told() -> Iterator[None]:
             raise
         print(f"pulmo: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Have what pulmo logs stand on the screen, inside the block alone."""
+    logger, handler = logging.getLogger("pulmo"), logging.StreamHandler(sys.stdout)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

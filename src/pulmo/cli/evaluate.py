@@ -1,14 +1,12 @@
 """After the training: evaluate a run on its own test split or on another data set."""
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
+from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, said, told
 
 Wanted = Literal["test", "val", "all"]
 
@@ -53,9 +51,8 @@ def evaluate(
     from pulmo.launch import quiet
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     quiet()
-    with told():
+    with told(), said():
         wish = Wish(context.args, split, threshold, prevalence, resamples, again, out)
         evaluation = evaluated(finished, wish)
         written = folder.write(evaluation, out)  # before the screen, which may be a pipe that was closed

@@ -1,8 +1,10 @@
 """Small phantom data sets, written once for the whole suite, and a way to run an experiment in this process."""
 
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from logging import FileHandler, StreamHandler
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,16 @@ def small_with(*overrides: str) -> list[str]:
     """`SMALL`, as far as the overrides leave it, and the overrides as they are."""
     given = {override.partition("=")[0] for override in overrides}
     return [*(override for override in SMALL if override.partition("=")[0] not in given), *overrides]
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Take away what a command has hung onto the root logger: its streams are those of one test."""
+    yield
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if type(handler) in (StreamHandler, FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

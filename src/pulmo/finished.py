@@ -43,6 +43,11 @@ class FinishedRun:
         """The folder's last two parts: what was run, and when."""
         return "/".join(self.folder.resolve().parts[-2:])
 
+    @property
+    def said(self) -> str:
+        """The name, and that it learnt from phantoms where it did."""
+        return f"{self.name} (trained on drawn phantoms, not patients)" if self.phantom else self.name
+
     @cached_property
     def choices(self) -> dict[str, str]:
         """Group → option, such as `model` → `resnet18`; of a run that did not note it, what its overrides say."""

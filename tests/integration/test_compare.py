@@ -201,3 +201,11 @@ def test_compare__several_classes_are_paired_by_the_bootstrap(tmp_path: Path, pa
     result = typed(*folders, "--out", page)
     assert "AUROC, mean over classes" in result.output
     assert "DeLong's test" not in result.output.partition("Decisions")[0]
+
+
+def test_compare__phantoms_are_told(tmp_path: Path, page: Path) -> None:
+    runs = [run_folder(tmp_path / name, images=IMAGES) for name in ("a", "b")]
+    assert "drawn phantoms" not in typed(*runs, "--out", page).output
+    for run in runs:
+        (run / "environment.json").write_text(json.dumps({"phantom": True}))
+    assert "drawn phantoms, not patients" in " ".join(typed(*runs, "--out", page).output.split())

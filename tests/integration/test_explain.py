@@ -63,6 +63,8 @@ def test_explain__draws_the_worst_of_the_test_split_and_measures_all(finished: P
     assert row["heat"][1] <= row["heat"][0] <= row["heat"][2]
     page = (folder / "explain.html").read_text()
     assert "Where the heat lies" in page
+    assert "trained on drawn phantoms" in page
+    assert f"<dt>cut-off</dt><dd>{json.loads((finished / 'metrics.json').read_text())['threshold']:.4g}" in page
     assert 'src="data:image/png' in page
     assert (folder / "figures" / "sheet_01.png").is_file()
 

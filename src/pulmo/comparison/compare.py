@@ -148,4 +148,5 @@ def _title(group: Sequence[Tested]) -> str:
         return f"{partition}: {len(tests)} of {partition.folds} folds, {images:,} test images together"
     images, patients = len(run.table), len({*run.patients})
     positive = f", {int((run.table['label'] == 1).sum()):,} positive" if run.is_binary else ""
-    return f"{run.data_name}, test set: {images:,} images of {patients:,} patients{positive}"
+    drawn = "; drawn phantoms, not patients" if run.run.phantom else ""
+    return f"{run.data_name}, test set: {images:,} images of {patients:,} patients{positive}{drawn}"

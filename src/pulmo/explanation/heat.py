@@ -63,7 +63,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
     of_called = asked.predicted or not heat.binary
     explained = "what speaks for the class that was called" if of_called else f"what speaks for {task.class_names[-1]}"
     facts = {
-        "run": run.name,
+        "run": run.said,
         "images": f"{images.name}: {len(table)}",
         "method": f"{asked.method}, {explained}",
         "layer": f"{layer}: a cell of the map is {size // layer.width} of the {size} pixels that the network sees",
@@ -75,7 +75,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         *_localisation(folder, table, facts, heat, asked.resamples),
     ]
     sections += _drawn(folder, task, images, heat, table.iloc[places], [rows[place] for place in places], asked)
-    return folder.page(f"Heat maps of {images.name}", run.name, sections)
+    return folder.page(f"Heat maps of {images.name}", run.said, sections)
 
 
 def _located(task: Task, images: Images, heat: HeatMaps) -> tuple[pd.DataFrame, list[int]]:

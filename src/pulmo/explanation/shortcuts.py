@@ -30,8 +30,8 @@ def probe_run(run: FinishedRun, asked: Asked) -> Path:
     probed = probe(task, images, asked.resamples)
     folder.csv("probe_scores.csv", probed.scores)
     folder.json("probe.json", {"run": run.name, "images": images.name, **as_plain(probed)})
-    page = folder.page(f"Shortcut probe of {images.name}", run.name, _sections(run, images.name, probed, folder))
-    print_table(table_of(probed), f"shortcut probe: {run.name} on {images.name}")
+    page = folder.page(f"Shortcut probe of {images.name}", run.said, _sections(run, images.name, probed, folder))
+    print_table(table_of(probed), f"shortcut probe: {run.said} on {images.name}")
     for line in probed.verdict:
         screen().print(f"{'told on' if probed.told_on else 'verdict'}: {line}", markup=False, soft_wrap=True)
     return page

@@ -4,6 +4,7 @@ Both name the algorithm, refer to the image they are about and belong to its stu
 Segmentation IOD: PS3.3 A.51; report: template TID 1500, Measurement Report, PS3.16.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from pulmo.errors import DataError, MissingExtraError
 from pulmo.prediction.table import whole
+
+logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells each attribute that it copies
 
 PRIVATE = "99PULMO"  # PS3.16, 8: designators of private coding schemes begin with 99
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "Rows", "Columns")

@@ -363,7 +363,7 @@ def test_refusals__are_one_line_before_anything_is_written(
         ((runs / "one", mixed, "--list", "none.txt"), "--list none.txt: No such file"),
     ]:
         result = predicted(*arguments, status=1)
-        assert result.stderr.startswith("pulmo: ")
+        assert result.stderr.lstrip().startswith("pulmo: ")
         assert told in result.stderr
         assert result.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [mixed.name]

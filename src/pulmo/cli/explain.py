@@ -34,7 +34,7 @@ def explain(
     predicted: Annotated[
         bool, typer.Option("--predicted", help="Explain the class that was called, not always the positive one.")
     ] = False,
-    feature_maps: Annotated[bool, typer.Option("--feature-maps", help="Draw the maps of --layer too.")] = False,
+    feature_maps: Annotated[bool, typer.Option("--feature-maps", help="Draw the maps of that layer too.")] = False,
     lungs: Annotated[str | None, typer.Option(help="Folder of lung masks, or a run that draws lungs.")] = None,
     probe: Annotated[
         bool,

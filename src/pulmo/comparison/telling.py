@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pulmo.comparison.compare import Board, Comparison
 from pulmo.comparison.pairs import SHORT, apart_of, signed
@@ -17,6 +16,7 @@ from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
 from pulmo.report.html import Block, Fold, Grid, Picture, Pictures, Section, Text, page
 from pulmo.report.overlaid import common_rate, forest, overlaid_learning, overlaid_precision_recall, overlaid_roc
+from pulmo.report.screen import grid
 from pulmo.report.titles import title_of
 
 CURVES = 8
@@ -32,11 +32,11 @@ def tell(comparison: Comparison, console: Console) -> None:
             _show(console, board.spread, board.spread.attrs["title"], "runs")
         for tables, remarks in board.tests:
             for title, table in tables.items():
-                console.print(_table(table[[name for name in SHORT if name in table]], title))
+                console.print(grid(table[[name for name in SHORT if name in table]], title))
             for remark in remarks:
                 console.print(escape(remark))
     if len(comparison.matrix):
-        console.print(_table(comparison.matrix, "trained on × tested on"))
+        console.print(grid(comparison.matrix, "trained on × tested on"))
     for folder, why in comparison.left_out.items():
         console.print(f"left out: {folder}: {why}", markup=False, soft_wrap=True)
 
@@ -52,20 +52,10 @@ def _show(console: Console, cells: pd.DataFrame, title: str, figures_from: str) 
     widths = {name: max(len(name), *(len(str(cell)) for cell in cells[name])) + 3 for name in names}
     while going and sum(widths.values()) + 1 > console.width:
         del widths[going.pop()]
-    console.print(_table(cells[list(widths)], title))
+    console.print(grid(cells[list(widths)], title))
     hidden = [name for name in names if name not in widths]
     if hidden:
         console.print(f"no room for {', '.join(hidden)}: see the page", markup=False)
-
-
-def _table(cells: pd.DataFrame, title: str) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    for name in cells.columns:
-        numbers = [str(cell) for cell in cells[name]]
-        shown.add_column(str(name), overflow="fold", no_wrap=any("(" in cell for cell in numbers))
-    for row in cells.itertuples(index=False):
-        shown.add_row(*(escape(str(cell)) for cell in row))
-    return shown
 
 
 def written(comparison: Comparison, path: Path) -> Path:

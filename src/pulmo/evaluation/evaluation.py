@@ -19,10 +19,9 @@ from pulmo.evaluation.predicting import Predicted, predict
 from pulmo.evaluation.selection import COPIES, OF_VALIDATION, Wanted, seen_of
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
-from pulmo.sheets.boxes import BoxSheet, box_sheet
-from pulmo.sheets.images import ImageSheet, image_sheet
-from pulmo.sheets.masks import MaskSheet, mask_sheet
+from pulmo.sheets.images import ImageSheet
 from pulmo.sheets.predictions import scored
+from pulmo.sheets.whole import Sheets, sheets_of
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 
@@ -61,9 +60,7 @@ class Evaluation:
     notes: list[str]
     predicted: Predicted
     cut: operating.Cut
-    images: ImageSheet | None
-    masks: MaskSheet | None
-    boxes: BoxSheet | None
+    sheets: Sheets
     class_names: list[str] = field(default_factory=list)
 
 
@@ -84,24 +81,22 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
     table = predicted.images
-    of_masks = "dice" in table
     if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-    classes = table.loc[table["label"] >= 0, "label"].nunique()
-    told_apart = not of_masks or classes == 2  # every image has lungs: nothing to tell apart
-    sheet = (
-        image_sheet(table, val, cut.value, prevalence=wish.prevalence, resamples=wish.resamples, given=cut.given)
-        if told_apart
-        else None
+    sheets = sheets_of(
+        table,
+        predicted.boxes,
+        val,
+        cut.value,
+        prevalence=wish.prevalence,
+        resamples=wish.resamples,
+        given=cut.given,
     )
-    masks = mask_sheet(table, resamples=wish.resamples) if of_masks else None
-    boxed = predicted.boxes is not None and "true_boxes" in table
-    boxes = box_sheet(table, predicted.boxes, cut.value, resamples=wish.resamples) if boxed else None  # type: ignore[arg-type]
-    facts |= _counts(table, sheet, masks)
+    facts |= _counts(table, sheets)
     facts |= {"threshold": _or_none(cut.value), "threshold_given": wish.threshold}
     facts |= {"prevalence": wish.prevalence, "resamples": wish.resamples, "overrides": list(wish.overrides)}
     facts |= {"notes": notes}
-    return Evaluation(run, facts, notes, predicted, cut, sheet, masks, boxes, _names(run, sheet))
+    return Evaluation(run, facts, notes, predicted, cut, sheets, _names(run, sheets.images))
 
 
 def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any]] | None:
@@ -193,11 +188,12 @@ def _facts(
     }
 
 
-def _counts(table: pd.DataFrame, sheet: ImageSheet | None, masks: MaskSheet | None) -> dict[str, int]:
-    if sheet is not None:
-        return {"images": sheet.images, "patients": sheet.patients, "positives": sheet.positives}
-    if masks is not None:
-        return {"images": masks.images, "patients": masks.patients, "positives": masks.drawn}
+def _counts(table: pd.DataFrame, sheets: Sheets) -> dict[str, int]:
+    if sheets.images is not None:
+        found, positives = sheets.images, sheets.images.positives
+        return {"images": found.images, "patients": found.patients, "positives": positives}
+    if sheets.masks is not None:
+        return {"images": sheets.masks.images, "patients": sheets.masks.patients, "positives": sheets.masks.drawn}
     return {"images": len(table), "patients": 0, "positives": 0}
 
 

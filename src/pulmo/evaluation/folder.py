@@ -102,29 +102,26 @@ def _replace(folder: Path, part: Path) -> None:
 
 def _rows(of: Evaluation) -> Iterator[tuple[str, float, float, float]]:
     """Every figure that has an interval: of a cut-off as `sensitivity@Youden`, of a subgroup as `group/sex/F/auroc`."""
-    for sheet in (of.masks, of.boxes, of.images):
+    images, masks, boxes = of.sheets.images, of.sheets.masks, of.sheets.boxes
+    for sheet in (masks, boxes, images):
         for name, value in ({} if sheet is None else sheet.figures).items():
             yield name, *value
-    if of.boxes is not None:
-        for rate, value in of.boxes.froc.items():
+    if boxes is not None:
+        for rate, value in boxes.froc.items():
             yield f"box_sensitivity@{rate} false positives per image", *value
-    if of.masks is not None:
-        for group in of.masks.groups:
-            for name, value in group.figures.items():
-                yield f"group/{group.by}/{group.name}/{name}", *value
-    if of.images is None:
+    for group in () if masks is None else masks.groups:
+        for name, value in group.figures.items():
+            yield f"group/{group.by}/{group.name}/{name}", *value
+    if images is None:
         return
-    for point in of.images.operating_points:
+    for point in images.operating_points:
         for name, value in point.figures.items():
             yield f"{name}@{point.name}", *value
-    both = (
-        ("calibration", of.images.calibration.figures),
-        ("calibration/at_temperature", of.images.calibration.scaled),
-    )
+    both = (("calibration", images.calibration.figures), ("calibration/at_temperature", images.calibration.scaled))
     for prefix, figures in both:
         for name, value in figures.items():
             yield f"{prefix}/{name}", *value
-    for subgroup in of.images.subgroups:
+    for subgroup in images.subgroups:
         for name, value in subgroup.figures.items():
             yield f"group/{subgroup.by}/{subgroup.name}/{name}", *value
 

@@ -15,12 +15,13 @@ from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
 from pulmo.explanation.localisation import ALL, FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
-from pulmo.explanation.writing import Folder, file_names, localisation_text, print_table, write_pictures
+from pulmo.explanation.writing import Folder, file_names, localisation_text, write_pictures
 from pulmo.finished import FinishedRun
 from pulmo.heatmaps import HeatMaps, feature_maps
 from pulmo.report.heat import COLUMNS, ROWS, HeatCase, feature_grid, heat_sheet
 from pulmo.report.html import Facts, Grid, Picture, Section, Text
 from pulmo.report.probing import heat_beside_chance
+from pulmo.report.screen import grid, screen
 from pulmo.tasks.base import Task
 
 SHEETS = 8  # on the page, of 18 images each
@@ -126,7 +127,7 @@ def _localisation(
         return []
     text = localisation_text(found)
     folder.csv("localisation.csv", as_table(found))
-    print_table(text, f"where the heat lies: {facts['images']}")
+    screen().print(grid(text, f"where the heat lies: {facts['images']}"))
     cold = int(found.loc[found["group"] == ALL, "without_heat"].max())
     rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     figure = folder.figure("localisation", heat_beside_chance(rows))

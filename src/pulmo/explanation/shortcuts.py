@@ -5,11 +5,11 @@ from pathlib import Path
 from pulmo.errors import DataError
 from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.probe import Probe, as_plain, probe, table_of
-from pulmo.explanation.writing import Folder, print_table
+from pulmo.explanation.writing import Folder
 from pulmo.finished import FinishedRun
 from pulmo.report.html import Facts, Grid, Picture, Section, Text
 from pulmo.report.probing import occluded_aurocs, occlusion_examples
-from pulmo.report.screen import screen
+from pulmo.report.screen import grid, screen
 
 LIMITS = (
     "An interval without lungs that leaves 0.5 out, above it or below, proves that the network reads what is left. One "
@@ -31,7 +31,7 @@ def probe_run(run: FinishedRun, asked: Asked) -> Path:
     folder.csv("probe_scores.csv", probed.scores)
     folder.json("probe.json", {"run": run.name, "images": images.name, **as_plain(probed)})
     page = folder.page(f"Shortcut probe of {images.name}", run.said, _sections(run, images.name, probed, folder))
-    print_table(table_of(probed), f"shortcut probe: {run.said} on {images.name}")
+    screen().print(grid(table_of(probed), f"shortcut probe: {run.said} on {images.name}"))
     for line in probed.verdict:
         screen().print(f"{'told on' if probed.told_on else 'verdict'}: {line}", markup=False, soft_wrap=True)
     return page

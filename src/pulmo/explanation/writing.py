@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from pulmo.data.reading import read_grey
 from pulmo.errors import DataError
@@ -19,7 +18,6 @@ from pulmo.explanation.looking import Look
 from pulmo.report.figures import save
 from pulmo.report.heat import overlay
 from pulmo.report.html import Section, page
-from pulmo.report.screen import screen
 from pulmo.transforms.preprocess import to_uint8
 
 LARGEST = 2048  # pixels, the longer side of an overlay: a detector's own 3,000 add nothing to a 7 × 7 map
@@ -122,13 +120,3 @@ def localisation_text(summarised: pd.DataFrame) -> pd.DataFrame:
     shown["maximum"] = summarised["points"].map(str)
     shown["by chance"] = [f"{chance.value:.3f}" for chance in summarised["chance"]]
     return shown
-
-
-def print_table(table: pd.DataFrame, title: str) -> None:
-    """Show a table of text on the screen, numbers at the right."""
-    shown = Table(title=title, box=None, title_justify="left", header_style="")
-    for place, name in enumerate(table.columns):
-        shown.add_column(str(name), justify="right" if place and str(table[name].iloc[0])[:1].isdigit() else "left")
-    for row in table.itertuples(index=False):
-        shown.add_row(*map(str, row))
-    screen().print(shown)

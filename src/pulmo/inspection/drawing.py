@@ -15,6 +15,7 @@ from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import KINDS
 from pulmo.inspection.hashing import Thumbs
 from pulmo.report.contents import Film, age_histogram, box_map, class_counts, image_sizes, mean_films, same_films
+from pulmo.sheets.ages import years
 from pulmo.transforms.preprocess import to_uint8
 
 SHOWN_FILMS, SHOWN_COPIES = 6, 4
@@ -29,7 +30,7 @@ def figures(found: Contents) -> Iterator[tuple[str, Figure, str]]:
         for split in SPLITS
     }
     yield "classes", class_counts(counts, names), "Images of each class in each split."
-    if "age" in table and (ages := tables.years(table["age"])).notna().any():
+    if "age" in table and (ages := years(table["age"])).notna().any():
         yield "ages", age_histogram(ages, table["label"], names), "Ages of each class, in bands of five years."
     if table["boxes"].map(len).any():
         boxes = tables.box_frame(found)

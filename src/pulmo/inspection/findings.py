@@ -5,6 +5,7 @@ from pulmo.environment import holds_phantoms
 from pulmo.inspection import tables
 from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import by_kind
+from pulmo.sheets.ages import OLDEST, years
 
 FEWEST = 100  # images from which a shortcut can be told
 SHORTCUT = 0.05  # of the images, whose class is told beside those of the most frequent class
@@ -84,9 +85,9 @@ def _of_files(found: Contents) -> list[str]:
         said.append(f"{_many(outside, 'box', 'boxes')} reaching outside of the image, or empty")
     if "age" in found.table:
         given = ~found.table["age"].astype(str).str.lower().isin(tables.SAYS_NOTHING)
-        odd = int((given & tables.years(found.table["age"]).isna()).sum())
+        odd = int((given & years(found.table["age"]).isna()).sum())
         if odd:
-            said.append(f"{_many(odd, 'image')} with an age that is none, or above {tables.OLDEST} years")
+            said.append(f"{_many(odd, 'image')} with an age that is none, or above {OLDEST} years")
     if found.duplicates is not None:
         rows = by_kind(found.duplicates)
         if rows["labels"].sum():

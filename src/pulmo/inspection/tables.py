@@ -8,9 +8,8 @@ import pandas as pd
 from pulmo.data.splits import SPLITS
 from pulmo.inspection.contents import Contents
 from pulmo.inspection.duplicates import by_kind
+from pulmo.sheets.ages import NAMES, age_bands
 
-AGES = (("0–17", 0), ("18–39", 18), ("40–59", 40), ("60–79", 60), ("80 and older", 80))
-OLDEST = 115  # years; above it is a mistake of the header, such as RSNA's 148 to 155
 UNKNOWN, SAYS_NOTHING = "unknown", ("", "nan", "none", "unknown")
 
 
@@ -39,13 +38,12 @@ def groups(found: Contents) -> dict[str, pd.DataFrame]:
     columns = {name: table[name].astype(str) for name in ("sex", "view") if name in table}
     columns = {name: values.where(~values.str.lower().isin(SAYS_NOTHING), UNKNOWN) for name, values in columns.items()}
     if "age" in table:
-        columns["age"] = age_band(table["age"])
+        columns["age"] = age_bands(table["age"], UNKNOWN)
     return {name: _by(table, values, ill(found)) for name, values in columns.items() if (values != UNKNOWN).any()}
 
 
 def _by(table: pd.DataFrame, values: pd.Series, share: str) -> pd.DataFrame:
-    order = [name for name, _ in AGES]
-    names = sorted(values.unique(), key=lambda name: (name == UNKNOWN, order.index(name) if name in order else 9, name))
+    names = sorted(values.unique(), key=lambda name: (name == UNKNOWN, NAMES.index(name) if name in NAMES else 9, name))
     rows = []
     for name in names:
         part = table[values == name]
@@ -53,23 +51,6 @@ def _by(table: pd.DataFrame, values: pd.Series, share: str) -> pd.DataFrame:
         row |= {split: f"{(part['split'] == split).sum():,}" for split in SPLITS}
         rows.append(row | {share: _share((part["label"] > 0).sum(), len(part))})
     return pd.DataFrame(rows)
-
-
-def years(ages: pd.Series) -> pd.Series:
-    """Ages as numbers, from "48", "048Y", "006M", "12W" or "3D"; NaN where it is none, or above `OLDEST`."""
-    text = ages.astype(str)
-    distinct = pd.Series(text.unique())
-    parts = distinct.str.extract(r"^\s*(\d+(?:\.\d+)?)\s*([YMWDymwd]?)\s*$")
-    unit = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25})
-    number = pd.to_numeric(parts[0], errors="coerce") / unit
-    return text.map(dict(zip(distinct, number.where(number <= OLDEST), strict=True)))
-
-
-def age_band(ages: pd.Series) -> pd.Series:
-    """The band of `AGES` that each age is in; "unknown" where it tells none, or one that nobody reaches."""
-    numbers = years(ages)
-    bands = pd.cut(numbers, [*(low for _, low in AGES), np.inf], right=False, labels=[name for name, _ in AGES])
-    return bands.astype(object).where(numbers.notna(), UNKNOWN).astype(str)
 
 
 def boxes(found: Contents) -> pd.DataFrame:

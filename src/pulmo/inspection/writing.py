@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 from rich.markup import escape
-from rich.table import Table
 
 from pulmo.errors import DataError
 from pulmo.inspection import findings, tables
@@ -15,7 +14,7 @@ from pulmo.inspection.drawing import figures
 from pulmo.inspection.duplicates import COLUMNS
 from pulmo.report.figures import save
 from pulmo.report.html import Block, Facts, Grid, Picture, Section, Text, Tile, Tiles, page
-from pulmo.report.screen import screen
+from pulmo.report.screen import grid, screen
 
 Tables = dict[str, list[tuple[str, pd.DataFrame]]]
 
@@ -57,7 +56,7 @@ def tell(found: Contents) -> None:
     for title, entries in sections(found).items():
         console.print(f"\n[bold]{escape(title)}[/bold]")
         for caption, content in entries:
-            console.print(_rich(content, caption))
+            console.print(grid(content, caption))
     concerns = findings.concerns(found)
     if concerns:
         console.print()
@@ -69,15 +68,6 @@ def tell(found: Contents) -> None:
 
 def _tally(found: Contents) -> dict[str, int]:
     return {**found.tally, "in a split": len(found.table)}
-
-
-def _rich(content: pd.DataFrame, caption: str) -> Table:
-    table = Table(title=escape(caption), title_justify="left", title_style="dim", header_style="bold")
-    for place, name in enumerate(content.columns):
-        table.add_column(escape(str(name)), justify="right" if place else "left", overflow="fold")
-    for row in content.itertuples(index=False):
-        table.add_row(*(escape(str(cell)) for cell in row))
-    return table
 
 
 def write(found: Contents, folder: Path, overrides: Sequence[str]) -> Path:

@@ -24,7 +24,7 @@ def subtitle(run: FinishedRun) -> str:
 def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
     """The test figures in a sentence or two, and the foremost of them as tiles."""
     of = f"On {len(measured.table):,} test images{_whose(measured)}"
-    sheet, means = measured.sheet, measured.means
+    sheet, means = measured.sheets.images, measured.drawn
     told, tiles = [], []
     for name, what in (("dice", "drawn and true mask"), ("rsna_score", "drawn and true boxes")):
         if name in means:
@@ -34,7 +34,9 @@ def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
         told.append(f"Of 100 true boxes it finds {share}, with {false} false ones an image.")
     shown = ("dice", "iou", "rsna_score", "box_sensitivity", "false_positives_per_image")
     tiles += [_tile(name, means[name]) for name in shown if name in means]
-    if sheet is not None and not sheet.class_names:
+    if sheet is not None and not 0 < sheet.positives < sheet.images:
+        told.append(f"{of}, all are of one class: nothing can be said of how well it tells them apart.")
+    elif sheet is not None and not sheet.class_names:
         positive = class_names[1] if len(class_names) == 2 else "the finding"
         finds, spares = _of_100(sheet.figures["sensitivity"]), _of_100(sheet.figures["specificity"])
         told.append(

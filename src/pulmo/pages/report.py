@@ -7,8 +7,9 @@ from pathlib import Path
 from pulmo.errors import PulmoError
 from pulmo.experiment import Experiment
 from pulmo.finished import FinishedRun
-from pulmo.pages import cases, data_facts, headline, measured, provenance
+from pulmo.pages import cases, data_facts, headline, provenance
 from pulmo.pages.measured import Measured
+from pulmo.report import sheet_blocks
 from pulmo.report.html import Block, Picture, Pictures, Section, Text, page
 from pulmo.report.run_figures import write_figures
 from pulmo.sharded import ShardedStrategy
@@ -93,16 +94,15 @@ def _content(
         _section("Training", lambda: _pictures(run, {"learning_curves": "Learning curves."})),
     ]
     if parts is not None:
-        sections += [_section("Test figures", lambda: measured.figures(parts, run.metrics))]
-        sections += [_section("Curves", lambda: _pictures(run, CURVES))]
-        if parts.sheet is not None:
-            sections += [
-                _section("Operating points", lambda: [*measured.operating_points(parts), *_confusions(run)]),
-                _section("Subgroups", lambda: measured.subgroups(parts)),
-            ]
-        if parts.sheet is not None and not parts.means:  # what scores an image by its boxes or pixels is no probability
-            sections += [_section("Calibration: are scores probabilities?", lambda: measured.calibration(parts))]
-        sections += [_section("Best and worst cases", lambda: _cases(run, parts, names, images, task))]
+        sections += [
+            _section("Test figures", lambda: _figures(parts)),
+            _section("Curves", lambda: _pictures(run, CURVES)),
+            _section("Masks and boxes", lambda: sheet_blocks.masks_and_boxes(parts.sheets)),
+            _section("Operating points", lambda: _operating_points(run, parts)),
+            _section("Subgroups", lambda: _subgroups(parts)),
+            _section("Calibration: are scores probabilities?", lambda: _calibration(parts)),
+            _section("Best and worst cases", lambda: _cases(run, parts, names, images, task)),
+        ]
     sections += [
         _section("Run it again", lambda: provenance.again(run)),
         _section("Where it ran", lambda: provenance.environment(run)),
@@ -154,16 +154,35 @@ def _pictures(run: FinishedRun, captions: dict[str, str]) -> list[Block]:
     return [shown[0] if len(shown) == 1 else Pictures(shown)]
 
 
-def _confusions(run: FinishedRun) -> list[Block]:
-    path = run.folder / "figures" / "confusion_test.png"
-    return [Picture.read(path, CONFUSIONS)] if path.is_file() else []
+def _figures(parts: Measured) -> list[Block]:
+    return sheet_blocks.figures(parts.sheets, parts.metrics("test"), parts.resamples, parts.metrics("val"))
+
+
+def _operating_points(run: FinishedRun, parts: Measured) -> list[Block]:
+    sheet, path = parts.sheets.images, run.folder / "figures" / "confusion_test.png"
+    confusions = [Picture.read(path, CONFUSIONS)] if path.is_file() else []
+    if sheet is None or not sheet.operating_points:
+        return [*confusions]
+    return [*sheet_blocks.operating_points(sheet), *confusions]
+
+
+def _subgroups(parts: Measured) -> list[Block]:
+    return [] if parts.sheets.images is None else sheet_blocks.subgroups(parts.sheets.images)
+
+
+def _calibration(parts: Measured) -> list[Block]:
+    sheet = parts.sheets.probabilities
+    if sheet is None:
+        return []
+    picture = Picture.of(sheet_blocks.reliability(sheet), sheet_blocks.RELIABILITY)
+    return [*sheet_blocks.calibration(sheet), Pictures([picture])]
 
 
 def _cases(
     run: FinishedRun, parts: Measured, names: list[str], images: cases.Images, task: Callable[[], Task | None]
 ) -> list[Block]:
     """Of masks and boxes what was drawn at the end of the run; of a classifier the cases that it is surest of."""
-    if parts.means:
+    if parts.drawn:
         path = run.folder / "figures" / "overlays_test.png"
         return [Picture.read(path, OVERLAYS, photo=True)] if path.is_file() else [_no_overlays(run)]
     return list(cases.shown(parts.table, parts.cut_off, names, images, task()))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from rich.markup import escape
 from rich.table import Table
 
 from pulmo.metrics.bootstrap import Interval
+from pulmo.report.screen import grid
 from pulmo.report.titles import title_of
 
 FIGURES = ("auroc", "accuracy", "dice", "dice_pooled", "iou", "rsna_score", "map_50", "froc_score", "loss", "images")
@@ -106,16 +106,9 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
 
 def comparison_tables(table: pd.DataFrame, intervals: Intervals | None = None) -> list[Table]:
     """For the screen: the runs, the best on validation first, and each experiment that was repeated, mean ± SD."""
-    shown = [_for_screen(leaderboard(table, intervals), "test set, the best on validation first")]
+    shown = [grid(leaderboard(table, intervals), "test set, the best on validation first")]
     means = spread(table)
-    return shown if means.empty else [*shown, _for_screen(means, means.attrs["title"])]
-
-
-def _for_screen(cells: pd.DataFrame, title: str) -> Table:
-    shown = Table(*map(str, cells.columns), title=title)
-    for row in cells.itertuples(index=False):
-        shown.add_row(*(escape(str(cell)) for cell in row))
-    return shown
+    return shown if means.empty else [*shown, grid(means, means.attrs["title"])]
 
 
 def leaderboard(table: pd.DataFrame, intervals: Intervals | None = None) -> pd.DataFrame:

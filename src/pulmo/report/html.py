@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pulmo.report import style
+from pulmo.report.cells import are_numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
-NUMBER = re.compile(r"^([<>≈≤≥]? ?[-+−]?[\d,]*\.?\d+( ?[%±(].*)?|[-+−]?[\d.]+ to [-+−]?[\d.]+|undefined|–|)$")
 LONG = 44  # characters of a cell that may be broken
 WIDE = 1.7  # width by height of two panels
 COLOURS = 64
@@ -73,7 +73,7 @@ class Grid:
         looks = []
         for place in range(len(self.table.columns)):
             cells = [str(cell) for cell in self.table.iloc[:, place]]
-            numbers = place > 0 and any(cells) and all(NUMBER.match(cell) for cell in cells)
+            numbers = place > 0 and are_numbers(cells)
             looks.append("number" if numbers else "long" if max(map(len, cells), default=0) > LONG else "word")
         return looks
 

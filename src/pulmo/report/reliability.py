@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,30 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import ArrayLike, NDArray
 
-from pulmo.metrics.bootstrap import Interval
 from pulmo.report.style import BLUE, GREY, VERMILLION, legend_below, new_figure, say, styled
+from pulmo.sheets.calibration import Bin
 
 SIDE = 4.2  # inches
 FEWEST = 5  # images of a bin that the line goes through, and whose interval is drawn
 
 Values = NDArray[np.float64]
 LOOKS = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))
-
-
-class ScoreBin(Protocol):
-    """Images of like score, as `sheets.calibration.Bin`."""
-
-    @property
-    def images(self) -> int:
-        """How many."""
-
-    @property
-    def mean_score(self) -> float:
-        """Their mean score."""
-
-    @property
-    def share_positive(self) -> Interval:
-        """The share of them that is positive, or right."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ class Reliability:
     images: ArrayLike
 
     @classmethod
-    def of(cls, bins: Sequence[ScoreBin]) -> "Reliability":
+    def of(cls, bins: Sequence[Bin]) -> "Reliability":
         """The curve of these bins."""
         shares = [part.share_positive for part in bins]
         return cls(

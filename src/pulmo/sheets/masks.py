@@ -22,7 +22,7 @@ SIZES = ("smallest third", "middle third", "largest third")
 class MaskGroup:
     """Images that share a value, or the size of their true masks; `drawn` of them have a true mask.
 
-    figures  `dice` and `iou`, means over those; none where there are fewer than `subgroups.FEWEST`
+    figures  `dice` and `iou`, means over those; none where there are fewer than `subgroups.FEWEST`, see `few`
     """
 
     by: str
@@ -99,9 +99,7 @@ def _group(by: str, name: str, inside: Inside, drawn: Inside, found: Mapping[str
     count = int((inside & drawn).sum())
     enough = count >= FEWEST
     figures = named(found, f"group/{by}/{name}/") if enough else {}
-    return MaskGroup(
-        by, name, int(inside.sum()), count, figures, "" if enough else f"too few: {count} with a true mask"
-    )
+    return MaskGroup(by, name, int(inside.sum()), count, figures, "" if enough else f"{count} with a true mask")
 
 
 def _mean(values: Values, inside: Inside) -> tuple[Values, Values]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pulmo.metrics.bootstrap import Interval, Weighted
 from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios, Values, Weights
+from pulmo.sheets.ages import NAMES, age_bands
 from pulmo.sheets.predictions import Labels, Scored, named
 
 FEWEST = 10
@@ -17,7 +18,7 @@ FEWEST = 10
 MOST = 12
 """Different values, at most, of a column that makes subgroups."""
 
-AGES = ((0, 17), (18, 39), (40, 59), (60, 79), (80, 120))
+NOT_GIVEN = "not given"
 NO_SUBGROUP = frozenset(
     {"image_id", "patient_id", "path", "label", "score", "prediction", "dice", "iou", "pixel_accuracy", "true_area"}
     | {"predicted_area", "true_boxes", "predicted_boxes", "rsna_score", "age", "error"}
@@ -43,33 +44,21 @@ class Subgroup:
 
 
 def groupings(table: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[str]"]]:
-    """Each column that makes subgroups, and the subgroup of each image; ages in bands, of what is empty "not given".
+    """Each column that makes subgroups, and the subgroup of each image; ages in bands, of what is empty `NOT_GIVEN`.
 
     A column with a single value, or more than `MOST`, makes none.
     """
     if "age" in table:
-        yield from _worth("age", _bands(table["age"]))
+        yield from _worth("age", age_bands(table["age"], NOT_GIVEN))
     for column in table.columns:
         if column not in NO_SUBGROUP and not column.startswith("score_"):
             values = table[column].astype(object).where(table[column].notna(), "").astype(str).str.strip()
-            yield from _worth(column, values.mask(values == "", "not given"))
+            yield from _worth(column, values.mask(values == "", NOT_GIVEN))
 
 
 def _worth(name: str, values: "pd.Series[str]") -> Iterator[tuple[str, "pd.Series[str]"]]:
     if 2 <= values.nunique() <= MOST:
         yield name, values
-
-
-def _bands(ages: pd.Series) -> "pd.Series[str]":
-    """Bands of years; "048Y" and "011M" are DICOM's way to write an age."""
-    text = ages.astype(object).where(ages.notna(), "").astype(str).str.strip()
-    parts = text.str.extract(r"^0*(\d+(?:\.\d*)?)\s*([YyMmWwDd]?)$")
-    share = parts[1].str.upper().map({"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 1 / 52, "D": 1 / 365})
-    years = np.floor(pd.to_numeric(parts[0], errors="coerce") * share)
-    bands = pd.Series("not given", index=ages.index)
-    for low, high in AGES:
-        bands[(years >= low) & (years <= high)] = f"{low}–{high}" if high < 120 else f"{low} and older"
-    return bands
 
 
 def measured(test: Scored, cut_off: float) -> list[Weighted]:
@@ -139,12 +128,11 @@ def _enough(labels: Labels, class_names: tuple[str, ...]) -> tuple[list[str], st
     enough = [name for name, count in (("sensitivity", positives), ("specificity", negatives)) if count >= FEWEST]
     counts = ((positives, "positive"), (negatives, "negative"))
     few = ", ".join(f"{count or 'no'} {what}{'s' * (count != 1)}" for count, what in counts if count < FEWEST)
-    return ([] if few else ["auroc"]) + enough, f"too few: {few}" if few and min(positives, negatives) else few
+    return ([] if few else ["auroc"]) + enough, few
 
 
 def _ordered(values: "pd.Series[str]") -> list[str]:
     """By name, bands of ages by age, "not given" last."""
-    bands = [f"{low}–{high}" if high < 120 else f"{low} and older" for low, high in AGES]
     return sorted(
-        values.unique(), key=lambda name: (name == "not given", bands.index(name) if name in bands else 0, name)
+        values.unique(), key=lambda name: (name == NOT_GIVEN, NAMES.index(name) if name in NAMES else 0, name)
     )

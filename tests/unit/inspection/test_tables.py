@@ -54,20 +54,6 @@ def test_groups__by_sex_and_age(found: Contents) -> None:
     assert by["age"]["Opacity, share"].tolist() == ["0.0 %", "100.0 %", "50.0 %", "50.0 %"]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("48", 48), ("048Y", 48), ("006M", 0.5), ("52W", 0.9965), ("3D", 0.0082), ("63.0", 63), ("115", 115)],
-)
-def test_years__of_every_way_to_write_them(text: str, expected: float) -> None:
-    assert tables.years(pd.Series([text]))[0] == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize("text", ["", "nan", "155", "-3", "old", "4 apples"])
-def test_years__what_is_no_age_is_unknown(text: str) -> None:
-    assert np.isnan(tables.years(pd.Series([text]))[0])
-    assert tables.age_band(pd.Series([text])).tolist() == ["unknown"]
-
-
 def test_boxes__counted_by_image_and_measured(found: Contents) -> None:
     rows = tables.boxes(found).set_index("split")
     assert list(rows.columns) == ["boxes", "0 boxes", "1 box", "2 boxes", "3 boxes"]

@@ -181,7 +181,7 @@ def test_subgroups__have_their_own_figures_and_say_where_there_are_too_few() -> 
     ill = women[women["label"] == 1]
     assert groups["sex", "F"].figures["sensitivity"].value == pytest.approx((ill["score"] >= 0.4).mean())
     assert groups["sex", "not given"].figures.keys() <= {"sensitivity", "specificity"}
-    assert groups["sex", "not given"].few.startswith("too few: ")
+    assert groups["sex", "not given"].few.endswith(("positives", "negatives"))
     assert groups["sex", "M"].few == ""
     assert [name for by, name in groups if by == "age"] == ["0–17", "18–39", "40–59", "60–79", "80 and older"]
 

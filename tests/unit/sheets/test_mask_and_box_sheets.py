@@ -45,7 +45,7 @@ def test_masks__groups_are_thirds_by_area_and_the_tables_own() -> None:
     drawn = table[(table["sex"] == "F") & (table["true_area"] > 0)]
     assert women.figures["dice"].value == pytest.approx(drawn["dice"].mean(), abs=1e-6)
     few = mask_sheet(table.assign(sex=["F"] * 55 + ["M"] * 5), resamples=50).groups[-1]
-    assert (few.figures, few.few) == ({}, "too few: 0 with a true mask")
+    assert (few.figures, few.few) == ({}, "0 with a true mask")
 
 
 def boxes_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], list[float]]:

@@ -105,8 +105,10 @@ def test_explain__draws_the_image_that_is_named_with_a_layers_feature_maps(finis
 def test_explain__of_another_data_set_measures_its_boxes(finished: Path, phantoms: Path) -> None:
     told = explain(finished, "data=rsna", f"data.root={phantoms / 'rsna'}", "--errors")
     assert "true boxes" in told
-    folder = finished / "explanations" / "gradcam_rsna_test"
+    assert "classes by their place" in told
+    folder = finished / "explanations" / "gradcam_rsna_all"  # as `pulmo evaluate` does: the run has seen none of them
     table = pd.read_csv(folder / "images.csv")
+    assert len(table) == len(list((phantoms / "rsna" / "stage_2_train_images").glob("*.dcm")))
     assert table["area_boxes"].notna().sum() == (table["label"] == 1).sum() > 0
     wrong = table["label"] != table["prediction"]
     assert len(list((folder / "images").glob("*_overlay.png"))) == wrong.sum() > 0
@@ -186,14 +188,14 @@ def test_probe__prints_its_table_and_a_verdict(finished: Path) -> None:
     [
         (["--worst", "3", "--errors"], "--worst and --errors: give one of them"),
         (["--wrost"], "no option --wrost"),
-        (["--split", "tset"], "--split=tset: train, val or test"),
         (["--layer", "block9"], "layer block9 gives no map"),
         (["--method", "gradcamm"], "no method 'gradcamm'; there are gradcam"),
         (["--image", "nobody"], "no image nobody in kermany test; ids are such as"),
         (["nowhere.png"], "no file or folder nowhere.png"),
-        (["data.rooot=x"], "no such key"),
+        (["data.rooot=x"], "did you mean data.root?"),
+        (["model=resnet50"], "the run stays as it is"),
         (["--lungs", "nowhere"], "--lungs=nowhere: no such folder"),
-        (["data=rsna", "data.labels=three_class"], "choose data of as many classes"),
+        (["data=rsna", "data.labels=three_class"], "give data.labels=binary"),
     ],
 )
 def test_explain__tells_a_mistake_in_a_line(finished: Path, phantoms: Path, arguments: list[str], said: str) -> None:
@@ -209,8 +211,8 @@ def test_explain__of_files_has_no_worst(finished: Path, phantoms: Path) -> None:
 
 
 def test_explain__of_a_folder_without_its_parts_says_which(finished: Path) -> None:
-    (finished / "composed.yaml").unlink()
-    assert "has no composed.yaml" in explain(finished, status=1)
+    (finished / "split.csv").unlink()
+    assert "has no split.csv" in explain(finished, status=1)
     shutil.rmtree(finished / "checkpoints")
     assert "has no checkpoints/best.ckpt" in explain(finished, status=1)
 

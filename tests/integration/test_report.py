@@ -170,10 +170,28 @@ def test_report__without_the_images_all_else_is_there(copied: Path, tmp_path: Pa
     assert (copied / "report.html").read_text().count("Left out") == 1
 
 
+def test_report__a_run_whose_weights_were_taken_away_shows_its_cases_without_heat(copied: Path) -> None:
+    shutil.rmtree(copied / "checkpoints")
+    assert typed(copied).exit_code == 0
+    told = section(copied / "report.html", "Best and worst cases")
+    assert "without heat maps" in told
+    assert told.count("data:image/jpeg") >= 3
+
+
+def test_report__an_image_that_is_gone_is_named(copied: Path, phantoms: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(phantoms / "kermany", tmp_path / "fewer")
+    for path in elsewhere.glob("test/*/*"):
+        path.unlink()
+    assert typed(copied, f"data.root={elsewhere}").exit_code == 0
+    assert "Left out: " in section(copied / "report.html", "Best and worst cases")
+    assert "AUROC" in section(copied / "report.html", "Test figures")
+
+
 def test_report__an_override_that_names_nothing_is_refused(copied: Path) -> None:
-    result = typed(copied, "data.rot=/x")
-    assert result.exit_code == 1
-    assert "data.rot=/x" in result.stderr
+    for override, said in (("data.rot=/x", "did you mean data.root?"), ("data=rsna", "the run's own test images")):
+        result = typed(copied, override)
+        assert result.exit_code == 1
+        assert said in result.stderr
 
 
 def test_report__a_run_that_was_killed_early_says_what_it_lacks(copied: Path) -> None:

@@ -1,7 +1,7 @@
 """Where a trained network looks, and whether it needs the lungs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,7 +23,10 @@ METHODS = (
 def explain(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help=RUN_HELP)],
-    split: Annotated[str, typer.Option(help="train, val or test, of the run's data or of data=…")] = "test",
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        typer.Option(help="Which images: by default the run's test split, of another data=… all it has not seen."),
+    ] = None,
     worst: Annotated[int | None, typer.Option(help="Draw the N images with the least probable truth.", min=1)] = None,
     best: Annotated[int | None, typer.Option(help="Draw the N images with the most probable truth.", min=1)] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Draw all that are called wrongly.")] = False,
@@ -56,8 +59,6 @@ def explain(
         unknown = [argument for argument in context.args if argument.startswith("-")]
         if unknown:
             raise ConfigError(f"no option {unknown[0]}; see pulmo explain --help")
-        if split not in ("train", "val", "test"):
-            raise ConfigError(f"--split={split}: train, val or test")
         choices = {"worst": worst, "best": best, "errors": errors, "all": every, "image": image}
         given = [name for name, value in choices.items() if value]
         if len(given) > 1:
@@ -72,7 +73,7 @@ def explain(
 
         asked = Asked(
             paths=paths,
-            split=split,  # type: ignore[arg-type]
+            split=split,
             overrides=overrides,
             choice=given[0] if given else "all" if paths else "worst",  # type: ignore[arg-type]
             count=worst or best or 16,

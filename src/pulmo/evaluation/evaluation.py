@@ -14,11 +14,11 @@ import torch
 from pulmo.environment import is_phantom
 from pulmo.errors import ConfigError, RunError
 from pulmo.evaluation import operating
-from pulmo.evaluation.data import data_name, data_to_measure
 from pulmo.evaluation.predicting import Predicted, predict
-from pulmo.evaluation.selection import COPIES, OF_VALIDATION, Wanted, seen_of
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
+from pulmo.run_data.opening import ON_WHAT, WHERE, data_name, data_of
+from pulmo.run_data.selection import COPIES, OF_VALIDATION, Wanted, seen_of
 from pulmo.sheets.images import ImageSheet
 from pulmo.sheets.predictions import scored
 from pulmo.sheets.whole import Sheets, sheets_of
@@ -136,7 +136,7 @@ def _notes_of_stored(run: FinishedRun, split: str, table: pd.DataFrame) -> list[
 def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
     """The run's network over the images; the first line on the screen says which and on what."""
     task = run.task  # first: it says what is wrong with a checkpoint
-    measured = data_to_measure(run, wish.overrides, wish.split)
+    measured = data_of(run, wish.overrides, wish.split, (*ON_WHAT, *WHERE))
     if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
         _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from pulmo.callbacks.predictions import PredictionWriter
-from pulmo.evaluation.data import Measured
 from pulmo.execution import settle
 from pulmo.experiment import make
+from pulmo.run_data.opening import RunData
 from pulmo.sheets.predictions import read_table
 from pulmo.tasks.base import Task
 from pulmo.tasks.detection import DetectionTask
@@ -26,7 +26,7 @@ class Predicted:
     metrics: dict[str, float]
 
 
-def predict(task: Task, measured: Measured, cut_off: float | None, nms_iou: float | None, folder: Path) -> Predicted:
+def predict(task: Task, measured: RunData, cut_off: float | None, nms_iou: float | None, folder: Path) -> Predicted:
     """Test `task` at the run's own operating point; `folder` is for what the writer of predictions leaves.
 
     A precision that this machine has not is replaced by float32.

@@ -10,15 +10,16 @@ from pulmo.execution import keep_freed_memory
 from pulmo.explanation.images import Images, of_paths, of_split
 from pulmo.explanation.looking import Choice
 from pulmo.finished import FinishedRun
+from pulmo.run_data.selection import Wanted
 from pulmo.tasks.base import Task
-from pulmo.types import Split
 
 
 @dataclass(frozen=True)
 class Asked:
     """Images, what is drawn of them, and where it goes.
 
-    paths       files and folders; without any, the `split` of the run's data or of the data that `overrides` choose
+    paths       files and folders; without any, the `split` of the run's data or of the data that `overrides` choose;
+                None: "test", of another data set "all"
     choice      which of the images are drawn: `count` of the worst or best, the errors, all, or those of `image_ids`
     method, layer, predicted  how the heat is computed: see `HeatMaps`
     feature_maps  the maps of `layer` too
@@ -27,7 +28,7 @@ class Asked:
     """
 
     paths: Sequence[Path] = ()
-    split: Split = "test"
+    split: Wanted | None = None
     overrides: Sequence[str] = ()
     choice: Choice = "worst"
     count: int = 16
@@ -44,14 +45,13 @@ class Asked:
         """The images; those of a split are indexed, none is read."""
         if self.paths:
             return of_paths(run, self.paths, self.lungs)
-        return of_split(run, self.split, self.overrides, run.folder / "explanations", self.lungs)
+        return of_split(run, self.split, self.overrides, self.lungs)
 
     def folder(self, run: FinishedRun, what: str, images: Images) -> Path:
         """Where the results go: named by `what`, and by the images where they are not of the run's own data."""
         own = not self.paths and not any(override.startswith("data=") for override in self.overrides)
-        return (
-            self.out or run.folder / "explanations" / f"{what}_{self.split if own else images.name.replace(' ', '_')}"
-        )
+        of = images.name.rpartition(" ")[2] if own else images.name.replace(" ", "_")
+        return self.out or run.folder / "explanations" / f"{what}_{of}"
 
 
 def on_device(task: Task) -> Task:

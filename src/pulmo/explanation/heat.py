@@ -15,7 +15,7 @@ from pulmo.explanation.asked import Asked, on_device
 from pulmo.explanation.images import Images
 from pulmo.explanation.localisation import ALL, FIGURES, TOLERANCE, as_plain, as_table, located, picture_of, summary
 from pulmo.explanation.looking import Look, chosen, looks, table_of
-from pulmo.explanation.writing import Folder, file_names, localisation_text, write_pictures
+from pulmo.explanation.writing import Folder, file_names, localisation_text, told, write_pictures
 from pulmo.finished import FinishedRun
 from pulmo.heatmaps import HeatMaps, feature_maps
 from pulmo.report.heat import COLUMNS, ROWS, HeatCase, feature_grid, heat_sheet
@@ -72,7 +72,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         "drawn": f"{CHOICES[asked.choice].lower()}: {len(places)}",
     }
     sections = [
-        Section("What was explained", [Facts(facts)]),
+        Section("What was explained", [Facts(facts), *told(images)]),
         *_localisation(folder, table, facts, heat, asked.resamples),
     ]
     sections += _drawn(folder, task, images, heat, table.iloc[places], [rows[place] for place in places], asked)

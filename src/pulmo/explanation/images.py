@@ -4,25 +4,22 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from pulmo.composition import composed
-from pulmo.data.datamodule import ChestDataModule
 from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes
 from pulmo.data.preparing import Prepared, Recipe
 from pulmo.earlier_runs import automatic_masks
-from pulmo.environment import COMPOSED
-from pulmo.errors import ConfigError, DataError, RunError, UnreadableImageError
-from pulmo.experiment import make
+from pulmo.errors import ConfigError, DataError, UnreadableImageError
 from pulmo.finished import FinishedRun
+from pulmo.run_data.opening import data_of
+from pulmo.run_data.selection import Wanted
 from pulmo.transforms.preprocess import Preprocess
-from pulmo.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +30,14 @@ class Images:
 
     name  such as "kermany test"; `lungs` says whether any row has a lung mask, `labelled` whether labels are known
     precision  `trainer.precision` of the run, by which its scores are
+    notes      what must be known of them
     """
 
     name: str
     table: pd.DataFrame
     preprocess: Preprocess
     precision: str = "32-true"
+    notes: list[str] = field(default_factory=list)
 
     @property
     def lungs(self) -> bool:
@@ -77,37 +76,23 @@ def ahead(work: Any, rows: Sequence[int], at_once: int = 64) -> Iterator[Any]:
             waiting += [pool.submit(work, row) for row in islice(rest, 1)]
 
 
-def of_split(run: FinishedRun, split: Split, overrides: Sequence[str], folder: Path, lungs: str | None) -> Images:
-    """The images of a split: of the run's own data, cut as it was then, or of the data set that `overrides` choose.
+def of_split(run: FinishedRun, wanted: Wanted | None, overrides: Sequence[str], lungs: str | None) -> Images:
+    """The images of a split of the run's own data, or of the data set that `overrides` choose; see `run_data.data_of`.
 
-    `lungs` is a folder of lung masks, or a run that draws them; without it they are the data set's own. Only this
-    split's files are read. Raises `ConfigError` where the data has other classes than the run.
+    `lungs` is a folder of lung masks, or a run that draws them; without it they are the data set's own.
     """
-    other = any(override.startswith("data=") for override in overrides)
-    if not other and not run.has(COMPOSED):
-        raise RunError(
-            f"{run.folder} has no {COMPOSED}, it was begun by an earlier pulmo: name its data, such as data=kermany "
-            f"data.root=FOLDER data.split={run.folder / 'split.csv'}"
-        )
-    config = composed(overrides) if other else run.recorded(folder, overrides)
-    if other:
-        config.preprocess = {**run.origin["preprocess"], "missing": config.preprocess.missing}
-    config.data.cache, config.data.on_error = "off", "raise"
-    datamodule = _datamodule(run, config)
-    if len(datamodule.class_names) != len(run.class_names) and "label" in datamodule.needs:
-        raise ConfigError(
-            f"the run knows {', '.join(run.class_names)}; the data has {', '.join(datamodule.class_names)}: "
-            "choose data of as many classes, such as data.labels=binary"
-        )
+    found = data_of(run, overrides, wanted, cache="off", on_error="raise")
+    datamodule = found.datamodule
     datamodule.setup("test")
-    table = datamodule.rows_of(split)
+    table = datamodule.rows_of("test")
     if "label" not in datamodule.needs:  # of masks and boxes: whether there is anything to draw
         table = table.assign(label=_to_draw(run, table))
     if lungs is not None:
-        table = table.assign(mask=_lungs(lungs, table, Path(config.data.root), str(config.data.cache_dir)))
-    choice = next((override.partition("=")[2] for override in overrides if override.startswith("data=")), None)
-    name = choice or OmegaConf.select(config, "choices.data") or type(datamodule).__name__.lower()
-    return Images(f"{name} {split}", table.reset_index(drop=True), datamodule.preprocess, run.precision)
+        root, cache_dir = Path(found.config.data.root), str(found.config.data.cache_dir)
+        table = table.assign(mask=_lungs(lungs, table, root, cache_dir))
+    notes = [*found.notes, *found.selection.notes]
+    name = f"{found.name} {found.selection.split}"
+    return Images(name, table.reset_index(drop=True), datamodule.preprocess, run.precision, notes)
 
 
 def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Images:
@@ -135,15 +120,6 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
         cache_dir = os.environ.get("PULMO_CACHE", "~/.cache/pulmo")  # as conf/data has it
         table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), cache_dir)
     return Images("files", table, preprocess, run.precision)
-
-
-def _datamodule(run: FinishedRun, config: DictConfig) -> ChestDataModule:
-    datamodule: ChestDataModule = make(config.data)
-    datamodule.needs = type(run.task).needs(run.origin["task"])
-    datamodule.check()
-    if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
-        datamodule.mask_source = automatic_masks(config, datamodule.preprocess.mask_run)
-    return datamodule
 
 
 def _to_draw(run: FinishedRun, table: pd.DataFrame) -> list[int]:

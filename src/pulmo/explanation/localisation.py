@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pulmo.metrics.bootstrap import Interval, intervals
+from pulmo.metrics.bootstrap import Interval
+from pulmo.metrics.weighted import Ratios
+from pulmo.sheets.predictions import patients_of, share_intervals
 from pulmo.transforms.geometry import Geometry
 
 TOLERANCE = 0.03
@@ -77,7 +79,8 @@ def summary(
 
     `table` has the columns of `groups_of`, `patient_id`, and for each of the `regions` those that it names for each of
     `FIGURES`. Columns of the result: `region, group, images, without_heat`, the mean of each figure over the images
-    that have it, and `times_area`, the mean share of the heat over that of the area: 1 is chance.
+    that have it, and `times_area`, the mean share of the heat over that of the area in the images with heat: 1 is
+    chance.
     """
     rows = []
     for region, columns in regions.items():
@@ -86,26 +89,22 @@ def summary(
             part = table[member & table[columns["area"]].notna().to_numpy()]
             if part.empty or (len(part) == known and group != ALL):
                 continue
-            means = _Means({figure: part[columns[figure]].to_numpy(float) for figure in FIGURES})
-            found = intervals(means, part["patient_id"].to_numpy(), resamples=resamples)
+            found = _figures(part, columns, resamples)
             without = int(part[columns["heat"]].isna().sum())
             rows.append({"region": region, "group": group, "images": len(part), "without_heat": without, **found})
     return pd.DataFrame(rows)
 
 
-class _Means:
-    """Weighted means of figures that some images lack."""
-
-    def __init__(self, values: Mapping[str, npt.NDArray[np.float64]]) -> None:
-        stacked = np.stack(list(values.values()), axis=1)
-        self._names, self._known = list(values), np.isfinite(stacked).astype(np.float32)
-        self._values = np.nan_to_num(stacked).astype(np.float32)
-
-    def __call__(self, weights: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = ((weights @ self._values) / (weights @ self._known)).astype(np.float64)
-            named = dict(zip(self._names, means.T, strict=True))
-            return named | {"times_area": named["heat"] / named["area"]}
+def _figures(part: pd.DataFrame, columns: Mapping[str, str], resamples: int) -> dict[str, Interval]:
+    """Means of each figure over the images that have it; of `points`, a share of images, 0 and 1 have exact ends."""
+    values = {figure: part[columns[figure]].to_numpy(np.float64) for figure in FIGURES}
+    known = {figure: np.isfinite(value).astype(np.float64) for figure, value in values.items()}
+    sums = {figure: np.nan_to_num(value) for figure, value in values.items()}
+    means = {figure: (sums[figure], known[figure]) for figure in FIGURES}
+    means["times_area"] = (sums["heat"], sums["area"] * known["heat"])
+    shares = Ratios({"points": means.pop("points")})
+    found = share_intervals(shares, patients_of(part), resamples, 0, further=Ratios(means))
+    return {name: found[name] for name in (*FIGURES, "times_area")}
 
 
 def as_plain(summarised: pd.DataFrame) -> list[dict[str, object]]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pulmo.errors import DataError
 from pulmo.explanation.asked import Asked, on_device
+from pulmo.explanation.images import Images
 from pulmo.explanation.probe import Probe, as_plain, probe, table_of
-from pulmo.explanation.writing import Folder
+from pulmo.explanation.writing import Folder, told
 from pulmo.finished import FinishedRun
 from pulmo.report.html import Facts, Grid, Picture, Section, Text
 from pulmo.report.probing import occluded_aurocs, occlusion_examples
@@ -30,14 +31,14 @@ def probe_run(run: FinishedRun, asked: Asked) -> Path:
     probed = probe(task, images, asked.resamples)
     folder.csv("probe_scores.csv", probed.scores)
     folder.json("probe.json", {"run": run.name, "images": images.name, **as_plain(probed)})
-    page = folder.page(f"Shortcut probe of {images.name}", run.said, _sections(run, images.name, probed, folder))
+    page = folder.page(f"Shortcut probe of {images.name}", run.said, _sections(run, images, probed, folder))
     screen().print(grid(table_of(probed), f"shortcut probe: {run.said} on {images.name}"))
     for line in probed.verdict:
         screen().print(f"{'told on' if probed.told_on else 'verdict'}: {line}", markup=False, soft_wrap=True)
     return page
 
 
-def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> list[Section]:
+def _sections(run: FinishedRun, images: Images, probed: Probe, folder: Folder) -> list[Section]:
     rows, of_class = probed.rows, run.class_names[-1]
     names, blind = [row.occlusion.name for row in rows], [row.occlusion.blind for row in rows]
     curve = folder.figure("probe", occluded_aurocs(names, [row.auroc for row in rows], blind))
@@ -62,5 +63,5 @@ def _sections(run: FinishedRun, name: str, probed: Probe, folder: Folder) -> lis
                 Text(LIMITS),
             ],
         ),
-        Section("What was probed", [Facts({"run": run.name, "images": name, "class": of_class})]),
+        Section("What was probed", [Facts({"run": run.name, "images": images.name, "class": of_class}), *told(images)]),
     ]

@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from pulmo.data.reading import read_grey
 from pulmo.errors import DataError
+from pulmo.explanation.images import Images
 from pulmo.explanation.looking import Look
 from pulmo.report.figures import save
 from pulmo.report.heat import overlay
-from pulmo.report.html import Section, page
+from pulmo.report.html import Block, Section, Text, page
+from pulmo.report.screen import screen
 from pulmo.transforms.preprocess import to_uint8
 
 LARGEST = 2048  # pixels, the longer side of an overlay: a detector's own 3,000 add nothing to a 7 × 7 map
@@ -120,3 +122,10 @@ def localisation_text(summarised: pd.DataFrame) -> pd.DataFrame:
     shown["maximum"] = summarised["points"].map(str)
     shown["by chance"] = [f"{chance.value:.3f}" for chance in summarised["chance"]]
     return shown
+
+
+def told(images: Images) -> list[Block]:
+    """What must be known of the images, on the screen too."""
+    for note in images.notes:
+        screen().print(f"! {note}", markup=False, soft_wrap=True)
+    return [Text(note, "warning") for note in images.notes]

@@ -102,17 +102,18 @@ def together(*parts: Weighted) -> Weighted:
 def interval(value: float, drawn: Floats, patients: int | None = None) -> Interval:
     """The 2.5th and 97.5th percentile of the resamples that define the figure, around its `value` on all images.
 
-    A figure of 0 or 1 that comes out the same in every resample, such as an AUROC without an error, is not certain for
-    that: it has no interval. A share has the exact one (Clopper and Pearson 1934, 10.1093/biomet/26.4.404), where the
-    number of `patients` is given that it is a share of. Nor has a figure that fewer than half of the resamples define.
+    A figure of 0 or 1 that comes out the same in nearly every resample, such as an AUROC without an error, is not
+    certain for that: it has no interval. A share has the exact one (Clopper and Pearson 1934, 10.1093/biomet/26.4.404),
+    where the number of `patients` is given that it is a share of. A figure that fewer than half of the resamples define
+    has none either.
     """
     defined = drawn[np.isfinite(drawn)]
     if math.isnan(value) or 2 * len(defined) < len(drawn):
         return Interval(value, math.nan, math.nan)
-    if value in (0.0, 1.0) and (defined == value).all():
+    low, high = (float(end) for end in np.percentile(defined, [2.5, 97.5]))
+    if value in (0.0, 1.0) and low == high == value:
         if not patients:
             return Interval(value, math.nan, math.nan)
         least = 0.025 ** (1 / patients)
         return Interval(value, *((least, 1.0) if value else (0.0, 1 - least)))
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+    return Interval(value, low, high)

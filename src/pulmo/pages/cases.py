@@ -3,26 +3,21 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.data.preparing import OnTheFly, Recipe
-from pulmo.earlier_runs import automatic_masks
 from pulmo.errors import ConfigError, DataError, RunError
-from pulmo.experiment import make
 from pulmo.finished import FinishedRun
 from pulmo.heatmaps import HeatMaps
 from pulmo.report.html import Block, Picture, Pictures, Text
 from pulmo.report.thumbnails import thumbnail
+from pulmo.run_data.opening import data_of
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
-from pulmo.types import TABLE_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +105,14 @@ def _heats(task: Task | None, prepared: npt.NDArray[np.uint8]) -> npt.NDArray[np
 
 
 def from_datamodule(datamodule: ChestDataModule) -> Images:
-    """Test images of a data module that is set up."""
+    """Test images of a data module that is set up; raises `DataError` where it has one of them no longer."""
     rows = {str(name): row for row, name in enumerate(datamodule.rows_of("test")["image_id"])}
 
     def images(image_ids: Sequence[str]) -> npt.NDArray[np.uint8]:
+        lost = [name for name in image_ids if name not in rows]
+        if lost:
+            further = f", nor {len(lost) - 1} more of {len(image_ids)}" if len(lost) > 1 else ""
+            raise DataError(f"{datamodule.root} has no image {lost[0]}{further}")
         batch = datamodule.samples("test", [rows[name] for name in image_ids])
         return np.asarray(batch["image"][:, 0].cpu().numpy(), np.uint8)
 
@@ -121,36 +120,25 @@ def from_datamodule(datamodule: ChestDataModule) -> Images:
 
 
 def from_files(run: FinishedRun, overrides: Sequence[str]) -> Images:
-    """Images read from where the run's configuration says, or its `overrides`, such as data.root=FOLDER.
+    """Test images read from where the run's configuration says, or its `overrides`, such as data.root=FOLDER.
 
-    Raises `RunError` where an override names nothing of the data set.
+    Raises `ConfigError` where an override names nothing of the data set. What is not there is told when an image is
+    asked for.
     """
-    changed = _changed(run.config, overrides) if overrides else None
+    if any(override.startswith("data=") for override in overrides):
+        raise ConfigError("a report is of the run's own test images; give values, such as data.root=FOLDER")
+    try:
+        datamodule = data_of(run, overrides, "test", cache="off", on_error="raise").datamodule
+    except (DataError, RunError) as error:
+        gone = error
+
+        def nothing(_: Sequence[str]) -> npt.NDArray[np.uint8]:
+            raise gone
+
+        return nothing
 
     def images(image_ids: Sequence[str]) -> npt.NDArray[np.uint8]:
-        config = run.config if changed is None else changed
-        datamodule: ChestDataModule = make(config.data)
-        datamodule.check()
-        table = datamodule.index()
-        table = table[table["image_id"].isin(set(image_ids))].set_index("image_id", drop=False)
-        lost = [name for name in image_ids if name not in table.index]
-        if lost:
-            raise DataError(f"{config.data.root} has no image {lost[0]}, and {len(lost) - 1} more of {len(image_ids)}")
-        table = table.loc[list(image_ids)].reset_index(drop=True)
-        preprocess = datamodule.preprocess
-        if preprocess.needs_mask and preprocess.mask_run is not None:
-            table = table.assign(mask=automatic_masks(config, preprocess.mask_run).masks_of(table))
-        store = OnTheFly(Recipe(table[list(TABLE_COLUMNS)], preprocess, False))
-        return np.stack([store[row].image for row in range(len(table))])
+        datamodule.setup("test")
+        return from_datamodule(datamodule)(image_ids)
 
     return images
-
-
-def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    changed: Any = OmegaConf.create(OmegaConf.to_container(config))
-    for override in overrides:
-        key, given, value = override.partition("=")
-        if not given or not key.startswith("data.") or key.removeprefix("data.") not in changed.data:
-            raise RunError(f"{override}: a report takes values of its data set alone, such as data.root=FOLDER")
-        changed.data[key.removeprefix("data.")] = value
-    return DictConfig(changed)

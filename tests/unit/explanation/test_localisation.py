@@ -90,6 +90,13 @@ def test_summary__is_means_with_intervals_by_patient() -> None:
     assert found.loc["true positives", "heat"].value == pytest.approx(positives["heat"].mean())
 
 
+def test_summary__a_maximum_that_never_hits_has_an_exact_interval() -> None:
+    row = summary(table().assign(points=0.0, area=np.linspace(0.1, 0.4, 40)), COLUMNS, resamples=200).iloc[0]
+    assert row["points"] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))  # of 20 patients
+    with_heat = table().assign(area=np.linspace(0.1, 0.4, 40)).dropna()
+    assert row["times_area"].value == pytest.approx(with_heat["heat"].sum() / with_heat["area"].sum())
+
+
 def test_summary__tells_nothing_twice() -> None:
     positives = table()[lambda values: (values["label"] == 1) & (values["prediction"] == 1)]
     assert list(summary(positives, COLUMNS, resamples=50)["group"]) == ["all images"]

@@ -74,6 +74,13 @@ def test_interval__of_a_share_of_all_is_the_exact_one() -> None:
     assert interval(1.0, np.ones(10), patients=10) == pytest.approx((1.0, 0.025**0.1, 1.0))
 
 
+def test_interval__of_a_share_of_none_is_never_certain_for_a_few_odd_resamples() -> None:
+    drawn = np.zeros(1000)
+    drawn[:5] = 0.1  # the percentiles are 0 all the same
+    assert interval(0.0, drawn, patients=10) == pytest.approx((0.0, 0.0, 1 - 0.025**0.1))
+    assert math.isnan(interval(0.0, drawn).low)
+
+
 def test_intervals__of_a_single_patient_are_not_known() -> None:
     values = np.random.default_rng(4).normal(size=50)
     found = intervals(_mean(values), ["p"] * 50, resamples=20)["mean"]

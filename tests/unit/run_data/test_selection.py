@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pulmo.errors import DataError
-from pulmo.evaluation.selection import OF_VALIDATION, Selection, seen_of
+from pulmo.run_data.selection import OF_VALIDATION, Selection, seen_of
 
 KNOWN = pd.DataFrame(
     {

@@ -1,4 +1,4 @@
-"""Which images a run is measured on: none that it was trained or chosen on, unless that is asked for."""
+"""Which images a run is shown again: none that it was trained or chosen on, unless that is asked for."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,10 @@ import pandas as pd
 
 from pulmo.errors import DataError
 
-Wanted = Literal["test", "val", "all"]
+Wanted = Literal["train", "val", "test", "all"]
 
 OF_VALIDATION = "these are the run's validation images: it was chosen and its cut-offs were fitted on them"
+OF_SPLIT = {"val": OF_VALIDATION, "train": "these are the images that the run has learnt from"}
 
 NEARLY_ALL = 0.9
 """Of another data= is the run's own data, whose image ids are its own for this share of the run's or of the table's.
@@ -30,8 +31,8 @@ class Selection:
     known      the run's split.csv; None where its folder has none
     own        the run's own data set is meant, wherever it lies now
     same_kind  the data set is of the same layout, so that ids can be compared with those of the run
-    wanted     "test": the run's test images, of another data set the official ones; "val" likewise; "all": whatever the
-               run has not seen. None: "test" of the run's own data set, "all" where one was named
+    wanted     "test": the run's test images, of another data set the official ones; "val" and "train" likewise; "all":
+               whatever the run has not seen. None: "test" of the run's own data set, "all" where one was named
 
     After a call `split` is what was chosen, `shared` whether they are images of the run's own data (see `NEARLY_ALL`),
     `alike` how many ids are those of the run, `absent` which images of the run's `split` are not among them, and
@@ -84,7 +85,8 @@ class Selection:
         gone = [name for name in self.absent if name not in other]
         if not gone:
             return ""
-        name, count = {"val": "validation"}.get(self.split, self.split), int((self._splits() == self.split).sum())
+        name = {"val": "validation", "train": "training"}.get(self.split, self.split)
+        count = int((self._splits() == self.split).sum())
         return (
             f"{len(gone):,} of {count:,} {name} images of the run are not there, such as {gone[0]}: the figures are of "
             "the others"
@@ -104,9 +106,9 @@ class Selection:
 
     def _unseen(self, table: pd.DataFrame, roles: pd.Series) -> pd.Series:
         """Of the run's own data: by its own split, patients whole."""
-        if self.split == "val":
-            self.notes.append(OF_VALIDATION)
-            return roles == "val"
+        if self.split in OF_SPLIT:
+            self.notes.append(OF_SPLIT[self.split])
+            return roles == self.split
         seen = roles.isin(["train", "val"])
         of_them = table["patient_id"].isin(seen_patients(self.known)) & ~seen
         wanted = pd.Series(True, index=table.index)

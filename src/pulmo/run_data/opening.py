@@ -1,4 +1,4 @@
-"""The data module that a run is measured on: the data set as asked for, the images prepared as the run's were."""
+"""The data module of a run's own images or of another data set; the images prepared as the run's were."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +15,27 @@ from pulmo import earlier_runs
 from pulmo.composition import composed
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, RunError
-from pulmo.evaluation.selection import Selection, Wanted
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
+from pulmo.run_data.selection import Selection, Wanted
 from pulmo.tasks.classification import ClassificationTask
 
-TAKEN = ("data", "strategy", "trainer.precision", "trainer.accelerator", "preprocess.mask", "preprocess.missing")
-"""Overrides that say on what, and on which machine; everything else is the run's."""
+ON_WHAT = ("data", "preprocess.mask", "preprocess.missing")
+"""Overrides that say which images; everything else is the run's."""
+
+WHERE = ("strategy", "trainer.precision", "trainer.accelerator")
+"""Overrides that say on which machine."""
 
 OF_TRAINING = ("callbacks", "logger", "find", "sweep", "finetune", "augment", "model", "threshold", "optimizer")
 """Parts of a configuration that nothing is built from here; some refer to the folder of a run."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A data set to measure on: its name, its module, who chooses its images, and the whole configuration."""
+class RunData:
+    """Images to show a run again: the data set's name, its module, who chooses its images, the whole configuration.
+
+    notes  what a reader must know of them
+    """
 
     name: str
     config: DictConfig
@@ -38,35 +44,46 @@ class Measured:
     notes: list[str]
 
 
-def data_to_measure(run: FinishedRun, overrides: Sequence[str], wanted: Wanted | None) -> Measured:
-    """Compose and build what `overrides` ask for; no image is read.
+def data_of(
+    run: FinishedRun,
+    overrides: Sequence[str],
+    wanted: Wanted | None,
+    taken: Sequence[str] = ON_WHAT,
+    **values: Any,
+) -> RunData:
+    """Compose and build what `overrides` ask for; no image is read. After `setup("test")` the images are its test rows.
 
-    Without data=NAME it is the run's own data set, with all the values that the run had. Raises `ConfigError` for other
-    overrides than `TAKEN`, or where the data set's classes are not the run's.
+    Without data=NAME it is the run's own data set, with all the values that the run had, at the place where it lies
+    now. `values` of the data module stand above both. Raises `ConfigError` for other overrides than `taken`, or where
+    the data set's classes are not the run's; `DataError` where there is no such folder; `RunError` where the run's
+    folder lacks what says which images are its own.
     """
-    _check(overrides)
+    _check(overrides, taken)
     own = not any(override.startswith("data=") for override in overrides)
+    origin = _origin(run)
     config = composed(_of_the_machine(overrides, own))
     for part in OF_TRAINING:
         config.pop(part, None)
     node = _own_data(run, overrides) if own else config.data
     same_kind = own or _target(run) == node["_target_"]
-    _as_the_run_had_it(run, config, node, overrides, own)
+    _as_the_run_had_it(run, origin, config, node, overrides, own)
+    config.data.update(values)
     configuration.check(config)
     datamodule: ChestDataModule = make(config.data)
-    task = run.origin["task"]
+    task = origin["task"]
     datamodule.needs = get_class(task["_target_"]).needs(task)
     datamodule.check()
     if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
-    notes = _class_notes(run, datamodule) if issubclass(get_class(task["_target_"]), ClassificationTask) else []
+    told_apart = issubclass(get_class(task["_target_"]), ClassificationTask) and "class_names" in origin
+    notes = _class_notes(origin["class_names"], datamodule) if told_apart else []
     selection = Selection(run.split if run.has("split.csv") else None, own, same_kind, wanted)
     if own and selection.known is None:
         raise RunError(
             f"{run.folder} has no split.csv, so its own test images are not known: give data=NAME for others"
         )
     datamodule.tested = selection
-    return Measured(data_name(run) if own else str(config.choices.data), config, datamodule, selection, notes)
+    return RunData(data_name(run) if own else str(config.choices.data), config, datamodule, selection, notes)
 
 
 def data_name(run: FinishedRun) -> str:
@@ -74,20 +91,28 @@ def data_name(run: FinishedRun) -> str:
     return run.data_name or "own"
 
 
+def _origin(run: FinishedRun) -> dict[str, Any]:
+    """What the checkpoint says of itself; where it was taken away, what the configuration says."""
+    if run.checkpoint is not None or run.has("checkpoints/best.ckpt") or not run.has("config.yaml"):
+        return run.origin
+    known = {"task": OmegaConf.select(run.config, "model.task"), "preprocess": run.config.get("preprocess")}
+    return {name: OmegaConf.to_container(part, resolve=True) for name, part in known.items()}
+
+
 def _target(run: FinishedRun) -> str:
     return str(OmegaConf.select(run.config, "data._target_") or "") if run.has("config.yaml") else ""
 
 
-def _check(overrides: Sequence[str]) -> None:
+def _check(overrides: Sequence[str], taken: Sequence[str]) -> None:
     for override in overrides:
         key, given, _ = override.lstrip("+").partition("=")
         if override.startswith("-") or not given:
-            raise ConfigError(f"{override} is no option of evaluate, and no override such as data.root=FOLDER")
+            raise ConfigError(f"{override} is no option, and no override such as data.root=FOLDER")
         if key in ("data.split", "data.folds", "data.fold", "data.preprocess", "data.augment"):
             raise ConfigError(f"{override}: --split says which images are measured; how they are prepared is the run's")
-        if not any(key == taken or key.startswith(f"{taken}.") for taken in TAKEN):
+        if not any(key == known or key.startswith(f"{known}.") for known in taken):
             raise ConfigError(
-                f"{override}: the run stays as it is; evaluate takes {', '.join(TAKEN)}, such as data=rsna"
+                f"{override}: the run stays as it is; this command takes {', '.join(taken)}, such as data=rsna"
             )
 
 
@@ -118,12 +143,17 @@ def _put(node: DictConfig, override: str) -> None:
 
 
 def _as_the_run_had_it(
-    run: FinishedRun, config: DictConfig, node: DictConfig, overrides: Sequence[str], own: bool
+    run: FinishedRun,
+    origin: dict[str, Any],
+    config: DictConfig,
+    node: DictConfig,
+    overrides: Sequence[str],
+    own: bool,
 ) -> None:
     """Put into `config` the run's preprocess, batches and precision, and what measuring needs, none of training's."""
     given = {override.partition("=")[0] for override in overrides}
     plain: Any = OmegaConf.to_container(node, resolve=False)
-    prepared = DictConfig({"preprocess": dict(run.origin["preprocess"])})
+    prepared = DictConfig({"preprocess": dict(origin["preprocess"])})
     for override in overrides:
         if override.startswith("preprocess."):
             _put(prepared, override)
@@ -134,7 +164,7 @@ def _as_the_run_had_it(
         plain["cache_dir"] = config.data.cache_dir  # the run's may be of another machine
     if "data.resident" not in given:
         plain["resident"] = "auto"
-    task = run.origin["task"]
+    task = origin["task"]
     if "target" in task and "target" in plain and "data.target" not in given:
         plain["target"] = task["target"]
     recorded = run.config if run.has("config.yaml") else DictConfig({})
@@ -149,9 +179,9 @@ def _as_the_run_had_it(
     config.trainer.devices, config.trainer.num_nodes = 1, 1
 
 
-def _class_notes(run: FinishedRun, datamodule: ChestDataModule) -> list[str]:
+def _class_notes(theirs: Sequence[str], datamodule: ChestDataModule) -> list[str]:
     """What is to be said of classes that are called otherwise; raises `ConfigError` where they are others."""
-    theirs, ours = run.class_names, list(datamodule.class_names)
+    ours = list(datamodule.class_names)
     lowered = [[name.lower() for name in names] for names in (theirs, ours)]
     if lowered[0] == lowered[1]:
         return []

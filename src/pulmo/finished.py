@@ -112,6 +112,11 @@ class FinishedRun:
         name = f"boxes_{split}.csv"
         return self._table(name) if self.has(name) else None
 
+    def true_boxes(self, split: "Split") -> "pd.DataFrame | None":
+        """One row a true box that those of `boxes` were measured against; None where the run has not written them."""
+        name = f"true_boxes_{split}.csv"
+        return self._table(name) if self.has(name) else None
+
     def validation(self) -> "tuple[pd.DataFrame | None, str]":
         """The validation predictions of the checkpoint, checked; or None and why nothing can be fitted on them."""
         from pulmo.sheets.predictions import scored

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from pulmo import run
 from pulmo.cli import app
 from pulmo.data.reading import read_grey
+from pulmo.finished import FinishedRun
+from pulmo.sheets.whole import sheets_of
 from pulmo.tasks.base import Task
 from pulmo.transforms.preprocess import Preprocess
 from tests.conftest import boxes_of, command_line, compose_in, figures_of, ious, once
@@ -115,6 +117,7 @@ def test_run_folder__holds_checkpoint_tables_and_figures(found: Path) -> None:
     assert present >= {
         "checkpoints/best.ckpt",
         *(f"{table}_{split}.csv" for table in ("predictions", "boxes") for split in ("val", "test", "unlabelled")),
+        *("true_boxes_val.csv", "true_boxes_test.csv"),
         *(f"figures/{kind}_{split}.png" for kind in ("overlays", "roc", "scores") for split in ("val", "test")),
         *("figures/froc.png", "figures/learning_curves.png"),
     }
@@ -136,6 +139,22 @@ def test_boxes__in_pixels_of_the_file_take_a_true_box_each_from_the_surest_down(
             overlaps = ious(np.array(box), left)
             assert right == (len(left) > 0 and overlaps.max() > 0.4)
             left = np.delete(left, overlaps.argmax(), axis=0) if right else left
+
+
+def test_true_boxes__are_those_of_the_challenges_csv(found: Path, known: Path) -> None:
+    truths, table = boxes_of(known), pd.read_csv(found / "true_boxes_test.csv", dtype={"image_id": str})
+    tested = pd.read_csv(found / "predictions_test.csv", dtype={"image_id": str})
+    assert len(table) == sum(len(truths[image_id]) for image_id in tested["image_id"]) > 0
+    for image_id, boxes in table.groupby("image_id"):
+        np.testing.assert_allclose(boxes[["x1", "y1", "x2", "y2"]], truths[str(image_id)], atol=0.01)
+
+
+def test_metrics__average_precision_follows_from_the_tables_alone(found: Path) -> None:
+    run = FinishedRun(found)
+    sheets = sheets_of(run.predictions("test"), run.boxes("test"), None, 0.5, true_boxes=run.true_boxes("test"))
+    assert sheets.boxes is not None
+    for name in ("map", "map_50", "map_75"):
+        assert sheets.boxes.figures[name].value == pytest.approx(figures_of(found)[f"test/{name}"], abs=1e-4)
 
 
 def test_metrics__agree_with_the_tables_of_boxes_and_images(found: Path, known: Path) -> None:

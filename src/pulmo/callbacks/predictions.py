@@ -5,9 +5,11 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from pulmo.tasks.base import Task
+from pulmo.types import Predictions
 
 AGAINST_TRUTH = ("dice", "iou", "pixel_accuracy", "true_area", "true_boxes", "rsna_score")
 INTERNAL = frozenset({"row_in_store", "split", "label", "boxes", "mask"})
@@ -18,8 +20,9 @@ class PredictionWriter(Callback):
 
     Columns `image_id, patient_id, label, score, prediction`, then the task's and the data set's own. Where boxes are
     predicted, also `boxes_val.csv` and so on: `image_id, x1, y1, x2, y2` in pixels of the file, `score`,
-    `true_positive` (against a true box not yet taken, IoU above 0.4). Written by one process, after
-    `trainer.validate`, `test` and `predict`; not in the middle of training.
+    `true_positive` (against a true box not yet taken, IoU above 0.4); and `true_boxes_val.csv`, those that they were
+    measured against. Written by one process, after `trainer.validate`, `test` and `predict`; not in the middle of
+    training.
     """
 
     def __init__(self, folder: str) -> None:
@@ -50,11 +53,22 @@ class PredictionWriter(Callback):
         rest = [column for column in images.columns if column not in INTERNAL and column not in frame]
         frame.join(images[rest]).to_csv(self.folder / f"predictions_{name}.csv", index=False)
         boxes = task.box_columns(predictions)
-        if boxes is not None:
-            table = _box_table(boxes, datamodule, split)
-            if split == "predict":
-                table = table.drop(columns="true_positive")
-            table.to_csv(self.folder / f"boxes_{name}.csv", index=False)
+        if boxes is None:
+            return
+        table = _box_table(boxes, datamodule, split)
+        if split == "predict":
+            table = table.drop(columns="true_positive")
+        else:
+            true = _box_table(_true_columns(predictions), datamodule, split)
+            true.to_csv(self.folder / f"true_boxes_{name}.csv", index=False)
+        table.to_csv(self.folder / f"boxes_{name}.csv", index=False)
+
+
+def _true_columns(predictions: Predictions) -> dict[str, Any]:
+    truths = predictions["true_boxes"]
+    counts = torch.tensor([len(part) for part in truths], dtype=torch.int64)
+    rows = predictions["row"].repeat_interleave(counts)
+    return {"row": rows.numpy(), "box": torch.cat([torch.zeros((0, 4)), *truths]).numpy()}
 
 
 def _box_table(columns: dict[str, Any], datamodule: Any, split: str) -> pd.DataFrame:

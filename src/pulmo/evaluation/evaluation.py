@@ -91,6 +91,7 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         prevalence=wish.prevalence,
         resamples=wish.resamples,
         given=cut.given,
+        true_boxes=predicted.true_boxes,
     )
     facts |= _counts(table, sheets)
     facts |= {"threshold": _or_none(cut.value), "threshold_given": wish.threshold}
@@ -105,7 +106,7 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     if split == "all" or not run.has(f"predictions_{split}.csv"):
         return None
     try:
-        table, boxes = run.predictions(split), run.boxes(split)
+        table, boxes, true_boxes = run.predictions(split), run.boxes(split), run.true_boxes(split)
     except ValueError as error:
         raise RunError(f"the {split} predictions of {run.folder} cannot be read ({error}): give --again") from error
     masks_or_boxes = "dice" in table or "predicted_boxes" in table
@@ -123,7 +124,7 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
     root = run.config.data.root if run.has("config.yaml") else None
     phantom = bool(run.environment.get("phantom"))
     facts = _facts(run, data_name(run), root, split, own=True, phantom=phantom, by="the run's own predictions")
-    return Predicted(table, boxes, metrics), facts
+    return Predicted(table, metrics, boxes, true_boxes), facts
 
 
 def _notes_of_stored(run: FinishedRun, split: str, table: pd.DataFrame) -> list[str]:

@@ -74,8 +74,9 @@ def _plain(value: object) -> object:
 
 def _fill(folder: Path, of: Evaluation) -> None:
     of.predicted.images.to_csv(folder / "predictions.csv", index=False)
-    if of.predicted.boxes is not None:
-        of.predicted.boxes.to_csv(folder / "boxes.csv", index=False)
+    for name, boxes in (("boxes", of.predicted.boxes), ("true_boxes", of.predicted.true_boxes)):
+        if boxes is not None:
+            boxes.to_csv(folder / f"{name}.csv", index=False)
     pd.DataFrame(_rows(of), columns=["figure", "value", "low", "high"]).to_csv(folder / "intervals.csv", index=False)
     figures = draw(of)
     for name, (figure, _) in figures.items():
@@ -92,7 +93,7 @@ def _replace(folder: Path, part: Path) -> None:
     """
     if (folder / WHOLE).exists():
         (folder / WHOLE).unlink()
-        for path in (folder / "boxes.csv", *(folder / "figures").glob("*.png")):
+        for path in (folder / "boxes.csv", folder / "true_boxes.csv", *(folder / "figures").glob("*.png")):
             path.unlink(missing_ok=True)
     for path in sorted((path for path in part.rglob("*") if path.is_file()), key=lambda path: path.name == WHOLE):
         place = folder / path.relative_to(part)

@@ -19,11 +19,12 @@ from pulmo.tasks.detection import DetectionTask
 
 @dataclass(frozen=True)
 class Predicted:
-    """What came of it: the predictions table, that of boxes where there are any, and the figures."""
+    """What came of it: the predictions table, the figures, and where there are boxes the tables of them."""
 
     images: pd.DataFrame
-    boxes: pd.DataFrame | None
     metrics: dict[str, float]
+    boxes: pd.DataFrame | None = None
+    true_boxes: pd.DataFrame | None = None
 
 
 def predict(task: Task, measured: RunData, cut_off: float | None, nms_iou: float | None, folder: Path) -> Predicted:
@@ -49,9 +50,7 @@ def predict(task: Task, measured: RunData, cut_off: float | None, nms_iou: float
         enable_progress_bar=False,
     )
     trainer.test(task, datamodule=data, verbose=False)
-    boxes = folder / "boxes_test.csv"
-    return Predicted(
-        read_table(folder / "predictions_test.csv"),
-        read_table(boxes) if boxes.is_file() else None,
-        {name.removeprefix("test/"): value for name, value in task.figures.items() if name.startswith("test/")},
-    )
+    drawn = [folder / f"{name}_test.csv" for name in ("boxes", "true_boxes")]
+    boxes, true_boxes = (read_table(path) if path.is_file() else None for path in drawn)
+    figures = {name.removeprefix("test/"): value for name, value in task.figures.items() if name.startswith("test/")}
+    return Predicted(read_table(folder / "predictions_test.csv"), figures, boxes, true_boxes)

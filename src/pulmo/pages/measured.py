@@ -44,8 +44,8 @@ class Measured:
     @cached_property
     def sheets(self) -> Sheets:
         """All that the tables say, at the run's own cut-off."""
-        boxes, val = self.run.boxes("test"), self.run.validation()[0]
-        return sheets_of(self.table, boxes, val, self.cut_off, resamples=self.resamples)
+        boxes, true, val = self.run.boxes("test"), self.run.true_boxes("test"), self.run.validation()[0]
+        return sheets_of(self.table, boxes, val, self.cut_off, resamples=self.resamples, true_boxes=true)
 
     @property
     def drawn(self) -> dict[str, Interval]:

@@ -48,7 +48,8 @@ def figures_of(sheets: Sheets, metrics: Mapping[str, float]) -> dict[str, Figure
         found["Images" if found else "Figures"] = first | whole
     for title, names in WITHOUT_INTERVAL.items():
         if title in found:
-            found[title] |= {name: Interval(metrics[name], math.nan, math.nan) for name in names if name in metrics}
+            lacking = [name for name in names if name in metrics and name not in found[title]]
+            found[title] |= {name: Interval(metrics[name], math.nan, math.nan) for name in lacking}
     return found
 
 

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor
 
 from pulmo.errors import DataError
-from pulmo.metrics.bootstrap import AT_ONCE, Interval
+from pulmo.metrics.bootstrap import AT_ONCE, Interval, Weighted, together
+from pulmo.metrics.coco import AveragePrecision
 from pulmo.metrics.detection import FROC_RATES
 from pulmo.metrics.weighted import Ratios, Values, Weights
 from pulmo.sheets.predictions import labelled_rows, patients_of, share_intervals
+
+CORNERS = ("x1", "y1", "x2", "y2")
+_Placed = tuple[pd.DataFrame, npt.NDArray[np.intp]]
+"""Rows of boxes, and the place of each one's image."""
 
 RATE_NAMES = dict(zip(FROC_RATES, ("1/8", "1/4", "1/2", "1", "2", "4", "8"), strict=True))
 
@@ -22,7 +29,8 @@ class BoxSheet:
     """Figures of boxes; every interval is of 95 %, over resampled patients.
 
     figures  named as in metrics.json, at the run's cut-off: `rsna_score` (where the predictions table has it),
-             `box_sensitivity`, `box_precision`, `false_positives_per_image` at IoU above 0.4; `froc_score` of all boxes
+             `box_sensitivity`, `box_precision`, `false_positives_per_image` at IoU above 0.4; of all boxes `froc_score`
+             and, where the true ones are known, `map`, `map_50`, `map_75`
     froc     rate of false positives an image → sensitivity there
     curve    (K,) false positives an image and (K,) sensitivity at each score, rising
     """
@@ -38,25 +46,21 @@ class BoxSheet:
 
 
 def box_sheet(
-    test: pd.DataFrame, boxes: pd.DataFrame, cut_off: float, *, resamples: int = 10_000, seed: int = 0
+    test: pd.DataFrame,
+    boxes: pd.DataFrame,
+    cut_off: float,
+    true_boxes: pd.DataFrame | None = None,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> BoxSheet:
-    """Measure a detector's predictions table and table of boxes, which a run writes both; only labelled images count.
+    """Measure a detector's predictions table and tables of boxes, which a run writes all; only labelled images count.
 
     Raises `DataError` where a column is missing, or a box is of no image.
     """
     table = labelled_rows(test, "the predictions", "image_id", "true_boxes").reset_index(drop=True)
-    missing = [name for name in ("image_id", "score", "true_positive") if name not in boxes]
-    if missing:
-        raise DataError(f"the boxes have no column {', '.join(missing)}")
-    listed = test["image_id"].astype(str)
-    unlabelled = set(listed) - set(table["image_id"].astype(str))
-    boxes = boxes[~boxes["image_id"].astype(str).isin(unlabelled)]
-    place = boxes["image_id"].astype(str).map(pd.Series(table.index, index=table["image_id"].astype(str)))
-    if place.isna().any():
-        raise DataError(
-            f"{int(place.isna().sum())} boxes are of no image, such as {boxes['image_id'][place.isna()].iloc[0]}"
-        )
-    boxed = _Boxes.of(place.to_numpy(np.intp), boxes["score"], boxes["true_positive"], table["true_boxes"])
+    boxes, place = _of_images(boxes, test, table, "boxes", "score", "true_positive")
+    boxed = _Boxes.of(place, boxes["score"], boxes["true_positive"], table["true_boxes"])
     kept = boxed.scores >= cut_off
     images, truths, one = len(table), boxed.truths, np.ones(len(table))
     found, false = (
@@ -74,7 +78,11 @@ def box_sheet(
     }
     patients = patients_of(table)
     with_truth = len(np.unique(patients[truths > 0].astype(str)))
-    intervals = share_intervals(Ratios(pairs), patients, resamples, seed, boxed, with_truth)
+    of_all: Weighted = boxed
+    if true_boxes is not None:
+        true = _of_images(true_boxes, test, table, "true boxes")
+        of_all = together(boxed, _precision((boxes, place), true, images))
+    intervals = share_intervals(Ratios(pairs), patients, resamples, seed, of_all, with_truth)
     rates, sensitivity = boxed.curve()
     return BoxSheet(
         images=images,
@@ -86,6 +94,36 @@ def box_sheet(
         froc={name: intervals[f"froc/{name}"] for name in RATE_NAMES.values()},
         curve=(rates, sensitivity),
     )
+
+
+def _of_images(boxes: pd.DataFrame, test: pd.DataFrame, table: pd.DataFrame, what: str, *columns: str) -> _Placed:
+    """The boxes of the images of `table`, the labelled ones of `test`, and the place of each one's image in it."""
+    missing = [name for name in ("image_id", *columns) if name not in boxes]
+    if missing:
+        raise DataError(f"the {what} have no column {', '.join(missing)}")
+    labelled = pd.Series(table.index, index=table["image_id"].astype(str))
+    of_image = boxes["image_id"].astype(str)
+    unlabelled = set(test["image_id"].astype(str)) - set(labelled.index)
+    kept = boxes[~of_image.isin(unlabelled)]
+    place = of_image[kept.index].map(labelled)
+    if place.isna().any():
+        raise DataError(
+            f"{int(place.isna().sum())} {what} are of no image, such as {of_image[place.index[place.isna()][0]]}"
+        )
+    return kept, place.to_numpy(np.intp)
+
+
+def _precision(boxes: _Placed, true_boxes: _Placed, images: int) -> AveragePrecision:
+    """COCO's average precision of the boxes of so many images."""
+    return AveragePrecision.of(_each(boxes, [*CORNERS, "score"], images), _each(true_boxes, list(CORNERS), images))
+
+
+def _each(boxes: _Placed, columns: list[str], images: int) -> list[Tensor]:
+    """(D_i, C) columns of the boxes of each image."""
+    rows, places = boxes
+    order = np.argsort(places, kind="stable")
+    values = torch.from_numpy(rows[columns].to_numpy(np.float64)[order])
+    return list(torch.split(values, np.bincount(places, minlength=images).tolist()))
 
 
 @dataclass(frozen=True)

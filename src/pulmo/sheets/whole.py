@@ -37,8 +37,9 @@ def sheets_of(
     prevalence: float | None = None,
     resamples: int = 10_000,
     given: Mapping[str, float] | None = None,
+    true_boxes: pd.DataFrame | None = None,
 ) -> Sheets:
-    """Measure a predictions table, with the table of its boxes where a run writes one; see `image_sheet`.
+    """Measure a predictions table, with the tables of boxes where a run writes them; see `image_sheet`, `box_sheet`.
 
     Raises `DataError` where a column is missing, a score is none, or nothing is labelled.
     """
@@ -50,5 +51,5 @@ def sheets_of(
         if labels > 1 or not of_masks
         else None,
         mask_sheet(table, resamples=resamples) if of_masks else None,
-        box_sheet(table, boxes, cut_off, resamples=resamples) if boxes is not None and of_boxes else None,
+        box_sheet(table, boxes, cut_off, true_boxes, resamples=resamples) if boxes is not None and of_boxes else None,
     )

@@ -49,6 +49,11 @@ def test_masks__groups_are_thirds_by_area_and_the_tables_own() -> None:
 
 
 def boxes_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], list[float]]:
+    images, boxes, _, expected, counts = tables_of_boxes()
+    return images, boxes, expected, counts
+
+
+def tables_of_boxes() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, float], list[float]]:
     rng = np.random.default_rng(0)
     boxes, truths = [], []
     for k in range(40):
@@ -59,13 +64,16 @@ def boxes_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], list[f
         boxes.append(torch.tensor(np.column_stack([found, rng.random(len(found))]), dtype=torch.float32))
         truths.append(torch.tensor(true))
     columns = box_columns({"row": torch.arange(40), "boxes": boxes, "true_boxes": truths})  # type: ignore[typeddict-item]
-    of_boxes = pd.DataFrame(
-        {"image_id": columns["row"], **{name: columns[name] for name in ("score", "true_positive")}}
+    corners = ["x1", "y1", "x2", "y2"]
+    of_boxes = pd.DataFrame(columns["box"], columns=corners).assign(
+        image_id=columns["row"], score=columns["score"], true_positive=columns["true_positive"]
     )
+    of_truths = pd.DataFrame(np.concatenate(truths), columns=corners)
+    of_truths["image_id"] = np.repeat(np.arange(40), [len(true) for true in truths])
     counts = [len(true) for true in truths]
     images = pd.DataFrame({"image_id": range(40), "patient_id": [k // 2 for k in range(40)], "true_boxes": counts})
     images["label"] = (images["true_boxes"] > 0).astype(int)
-    return images, of_boxes, detection_metrics(boxes, truths, 0.5), counts
+    return images, of_boxes, of_truths, detection_metrics(boxes, truths, 0.5), counts
 
 
 def test_boxes__figures_are_those_of_the_boxes_themselves() -> None:
@@ -90,6 +98,25 @@ def test_boxes__interval_is_that_of_a_plain_loop_over_patients() -> None:
         drawn.append(right.to_numpy()[rows].sum() / np.asarray(counts)[rows].sum())
     found = box_sheet(images, boxes, 0.5, resamples=4000).figures["box_sensitivity"]
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.02)
+
+
+def test_boxes__average_precision_is_the_librarys_with_the_interval_of_a_plain_loop() -> None:
+    images, boxes, truths, expected, _ = tables_of_boxes()
+    found = box_sheet(images, boxes, 0.5, truths.sample(frac=1, random_state=0), resamples=4000).figures
+    for name in ("map", "map_50", "map_75"):
+        assert found[name].value == pytest.approx(expected[name], abs=1e-6), name
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(60):  # the library takes its time
+        pairs = rng.integers(0, 20, 20)
+        rows = np.concatenate([2 * pairs, 2 * pairs + 1])
+        each = [boxes.loc[boxes["image_id"] == row, ["x1", "y1", "x2", "y2", "score"]].to_numpy() for row in rows]
+        true = [truths.loc[truths["image_id"] == row, ["x1", "y1", "x2", "y2"]].to_numpy() for row in rows]
+        drawn.append(detection_metrics([torch.tensor(part) for part in each], [torch.tensor(part) for part in true]))
+    for name in ("map", "map_50"):
+        values = [figures[name] for figures in drawn]
+        assert found[name].low < np.mean(values) < found[name].high
+        spread = (found[name].high - found[name].low) / (2 * 1.96)
+        assert spread == pytest.approx(np.std(values), rel=0.3)
 
 
 def test_boxes__of_nothing_found_keep_an_interval() -> None:

@@ -187,7 +187,6 @@ def test_threshold__decides_anew_without_the_network(own: Path, asked: str) -> N
         (["data=rsnaa"], "no data=rsnaa; did you mean rsna?"),
         (["data.rooot=/x"], "did you mean data.root?"),
         (["data.root=/nowhere"], "no folder /nowhere"),
-        (["--agian"], "--agian is no option"),
     ],
 )
 def test_mistakes__are_told_in_a_line(own: Path, arguments: list[str], said: str) -> None:

@@ -187,7 +187,6 @@ def test_probe__prints_its_table_and_a_verdict(finished: Path) -> None:
     ("arguments", "said"),
     [
         (["--worst", "3", "--errors"], "--worst and --errors: give one of them"),
-        (["--wrost"], "no option --wrost"),
         (["--layer", "block9"], "layer block9 gives no map"),
         (["--method", "gradcamm"], "no method 'gradcamm'; there are gradcam"),
         (["--image", "nobody"], "no image nobody in kermany test; ids are such as"),

@@ -176,7 +176,6 @@ def test_inspect__lists_alone_are_counted(inspect: Inspect, phantoms: Path, tmp_
     [
         (["data=rsna", "data.root=/nowhere"], "no folder /nowhere: give data.root=FOLDER"),
         (["data=rnsa"], "rsna"),
-        (["data=rsna", "--quik"], "--quik"),
         (["data=rsna", "data.rot=/x"], "did you mean data.root?"),
         (["data=rsna,kermany"], "data=rsna,kermany"),
         (["data=rsna", "data.val_fraction=much"], "data.val_fraction=much: a number expected"),

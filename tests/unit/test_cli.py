@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,26 @@ def test_download__unknown_name_lists_the_known() -> None:
 def test_help__names_every_command() -> None:
     status, output = _run("--help")
     assert status == 0
-    assert all(command in output for command in ("train", "sample", "download"))
+    assert output.index("Data") < output.index("Training") < output.index("After a run")
+    of_data, of_training = ("inspect", "sample", "download"), ("train", "rerun", "sweep")
+    after = ("evaluate", "predict", "explain", "compare", "report")
+    assert all(command in output for command in (*of_data, *of_training, *after))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "report", "rerun", "predict"])
+def test_help__the_run_comes_first_and_examples_stand_below(command: str) -> None:
+    status, output = _run(command, "--help")
+    assert status == 0
+    words = " ".join(output.split())
+    assert re.search(rf"{command} \[OPTIONS\] \W?RUN", words)
+    assert f"Examples: pulmo {command} " in words
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "inspect", "report", "rerun"])
+def test_option__that_there_is_not_is_told(command: str) -> None:
+    status, output = _run(command, "--otu", "x")
+    assert status == 2
+    assert "No such option: --otu" in output
 
 
 def test_train__bare_log_level_of_lightning_is_quiet() -> None:

@@ -9,6 +9,8 @@ from pulmo.cli import (  # noqa: F401  # they register their commands
     report,
     training,
 )
-from pulmo.cli.app import app
+from pulmo.cli.app import PANELS, app
 
 __all__ = ["app"]
+
+app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))

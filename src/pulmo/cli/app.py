@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -16,10 +17,18 @@ app = typer.Typer(
     help="Experiments on pneumonia in chest radiographs.",
 )
 
-TAKES_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Context of a command whose further arguments are overrides, such as data.root=FOLDER."""
+PANELS = DATA, TRAINING, AFTER = ("Data", "Training", "After a run")
+"""Headings of the commands in `pulmo --help`, in their order."""
 
-RUN_HELP = "The folder of a run, its checkpoint, or last: the newest under outputs/."
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a run, its checkpoint, or last: the newest under outputs/.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES", help="Values such as data.root=FOLDER, as train.py takes them.", show_default=False
+    ),
+]
 
 
 @contextmanager

@@ -5,16 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pulmo.cli.app import app, told
+from pulmo.cli.app import AFTER, app, told
 
 
 @app.command(
+    rich_help_panel=AFTER,
     epilog="Examples: pulmo compare outputs/rsna_resnet18/A outputs/rsna_vgg16/B · pulmo compare 'outputs/**' · "
-    "pulmo compare outputs/multirun/2026-03-05_10-42-07 --out seeds.html"
+    "pulmo compare outputs/multirun/2026-03-05_10-42-07 --out seeds.html",
 )
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(help="Folders of runs or of sweeps, patterns such as 'outputs/**', or last.")
+        list[str],
+        typer.Argument(metavar="RUNS", help="Folders of runs or of sweeps, patterns such as 'outputs/**', or last."),
     ],
     out: Annotated[Path, typer.Option(help="The page, one file that works offline.")] = Path("outputs/compare.html"),
     any_: Annotated[

@@ -5,20 +5,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, said, told
+from pulmo.cli.app import AFTER, Overrides, Run, app, said, told
 
 Wanted = Literal["test", "val", "all"]
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
-    options_metavar="[OPTIONS] [OVERRIDES]...",
+    rich_help_panel=AFTER,
     epilog="Examples: pulmo evaluate last · pulmo evaluate last --threshold youden --prevalence 0.05 · "
     "pulmo evaluate RUN data=rsna data.root=/data/rsna (external) · pulmo evaluate RUN data.root=/moved --again",
 )
 def evaluate(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(help=RUN_HELP)],
+    run: Run,
+    overrides: Overrides = None,
     split: Annotated[
         Wanted | None,
         typer.Option(help="Which images: by default the run's test split, of another data set all it has not seen."),
@@ -37,8 +36,8 @@ def evaluate(
 ) -> None:
     """Measure RUN with 95 % intervals: figures, operating points, calibration, subgroups; tables, figures and a page.
 
-    Further arguments are overrides that name another data set, such as data=rsna data.root=FOLDER, and the machine,
-    such as strategy=cpu. Images are prepared as the run's were.
+    Overrides name another data set, such as data=rsna data.root=FOLDER, and the machine, such as strategy=cpu. Images
+    are prepared as the run's were.
     """
     from pulmo.finished import opened
 
@@ -51,7 +50,7 @@ def evaluate(
 
     quiet()
     with told(), said():
-        wish = Wish(context.args, split, threshold, prevalence, resamples, again, out)
+        wish = Wish(overrides or [], split, threshold, prevalence, resamples, again, out)
         evaluation = evaluated(finished, wish)
         written = folder.write(evaluation, out)  # before the screen, which may be a pipe that was closed
         screen.show(evaluation)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
+from pulmo.cli.app import AFTER, Run, app, told
 
 METHODS = (
     "gradcam, gradcam++, xgradcam, hirescam, layercam, elementwise, eigencam, eigengradcam; "
@@ -14,15 +14,21 @@ METHODS = (
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
-    options_metavar="[OPTIONS] [PATHS | OVERRIDES]...",
+    rich_help_panel=AFTER,
     epilog="Examples: pulmo explain last · pulmo explain RUN --split val --errors --method gradcam++ · "
     "pulmo explain RUN film.dcm folder/ · pulmo explain RUN --image ID --layer features.14 --feature-maps · "
     "pulmo explain RUN --probe · pulmo explain RUN data=rsna data.root=/data/rsna --lungs outputs/lungs/RUN",
 )
 def explain(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(help=RUN_HELP)],
+    run: Run,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATHS | OVERRIDES",
+            help="Files and folders; or values such as data=rsna data.root=FOLDER.",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         typer.Option(help="Which images: by default the run's test split, of another data=… all it has not seen."),
@@ -48,23 +54,18 @@ def explain(
     """Show where RUN's network looks, on images chosen from a split of its data, or on PATHS.
 
     Heat maps, and how much of the heat of all images lies inside the lungs and the true boxes.
-
-    Further arguments are files and folders, or overrides such as data.root=FOLDER.
     """
     from pulmo.errors import ConfigError
     from pulmo.finished import opened
 
     with told():
         finished = opened(run)  # a mistyped name is told before torch is loaded
-        unknown = [argument for argument in context.args if argument.startswith("-")]
-        if unknown:
-            raise ConfigError(f"no option {unknown[0]}; see pulmo explain --help")
         choices = {"worst": worst, "best": best, "errors": errors, "all": every, "image": image}
         given = [name for name, value in choices.items() if value]
         if len(given) > 1:
             raise ConfigError(f"--{given[0]} and --{given[1]}: give one of them")
-        paths = [Path(argument) for argument in context.args if Path(argument).exists() or "=" not in argument]
-        overrides = [argument for argument in context.args if Path(argument) not in paths]
+        paths = [Path(argument) for argument in (images or []) if Path(argument).exists() or "=" not in argument]
+        overrides = [argument for argument in (images or []) if Path(argument) not in paths]
         if paths and overrides:
             raise ConfigError(f"{overrides[0]} is of a split's data, {paths[0]} is a file: give one of them")
         from pulmo.explanation.asked import Asked

@@ -5,17 +5,16 @@ from typing import Annotated
 
 import typer
 
-from pulmo.cli.app import TAKES_OVERRIDES, app, told
+from pulmo.cli.app import DATA, Overrides, app, told
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
-    options_metavar="[OPTIONS] [OVERRIDES]...",
+    rich_help_panel=DATA,
     epilog="Examples: pulmo inspect data=rsna data.root=/data/rsna · pulmo inspect data=kermany --quick "
     "· pulmo inspect data=folder data.root=mine data.csv=list.csv --out report",
 )
 def inspect(
-    context: typer.Context,
+    overrides: Overrides = None,
     quick: Annotated[bool, typer.Option("--quick", help="Read the lists alone, no image file.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page, figures and csv files; else outputs/inspect/DATA.")
@@ -28,10 +27,11 @@ def inspect(
         from pulmo.inspection.contents import contents
         from pulmo.inspection.writing import tell, write
 
-        config = composed(context.args)
+        given = overrides or []
+        config = composed(given)
         found = contents(config, quick=quick)
         tell(found)
-        path = write(found, out or Path("outputs") / "inspect" / found.name, context.args)
+        path = write(found, out or Path("outputs") / "inspect" / found.name, given)
         print(f"\n{path}\n{findings.verdict(found)}")
         if findings.leaks(found):
             raise typer.Exit(1)

@@ -6,19 +6,23 @@ from typing import Annotated
 
 import typer
 
-from pulmo.cli.app import RUN_HELP, app, told
+from pulmo.cli.app import AFTER, Run, app, told
 
 
 @app.command(
+    rich_help_panel=AFTER,
     epilog="Examples: pulmo predict last /data/new scan.dcm 'more/**/*.png' --out scores.csv "
     "· find /data -name '*.dcm' | pulmo predict RUN - · pulmo predict RUN1 /data --with RUN2 --with RUN3 --tta "
-    "· pulmo predict RUN /data --out scores.csv --resume"
+    "· pulmo predict RUN /data --out scores.csv --resume",
 )
 def predict(
-    run: Annotated[str, typer.Argument(help=RUN_HELP)],
+    run: Run,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Images, folders (with all below), patterns in quotes; - reads paths from standard input."),
+        typer.Argument(
+            metavar="PATHS",
+            help="Images, folders (with all below), patterns in quotes; - reads paths from standard input.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The table, .csv or .parquet; other files lie beside it.")] = Path(
         "predictions.csv"

@@ -1,19 +1,14 @@
 """The page of a finished run: report."""
 
-from typing import Annotated
-
-import typer
-
-from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
+from pulmo.cli.app import AFTER, Overrides, Run, app, told
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
-    options_metavar="[OPTIONS] [OVERRIDES]...",
+    rich_help_panel=AFTER,
     epilog="Examples: pulmo report last · pulmo report outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
     "· pulmo report RUN data.root=/data/rsna (where the images lie elsewhere now)",
 )
-def report(context: typer.Context, run: Annotated[str, typer.Argument(help=RUN_HELP)]) -> None:
+def report(run: Run, overrides: Overrides = None) -> None:
     """Write report.html into the folder of RUN: what was run, on what, how well, and its best and worst cases."""
     from pulmo.finished import opened
 
@@ -21,4 +16,4 @@ def report(context: typer.Context, run: Annotated[str, typer.Argument(help=RUN_H
         finished = opened(run)  # a mistyped name is told before torch is loaded
         from pulmo.pages.report import rebuilt
 
-        print(rebuilt(finished, context.args))
+        print(rebuilt(finished, overrides or []))

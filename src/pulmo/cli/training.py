@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pulmo.cli.app import RUN_HELP, TAKES_OVERRIDES, app, told
+from pulmo.cli.app import DATA, TRAINING, Overrides, Run, app, told
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
+    rich_help_panel=TRAINING,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},  # Hydra's own options are among them
     options_metavar="[OPTIONS] [OVERRIDES]...",
     epilog="Examples: pulmo train model=resnet50 data=rsna data.root=/data/rsna · pulmo train resume=last · "
     "pulmo train -m model=resnet18,vgg16 seed=0,1,2 · pulmo train --cfg job (shows the whole configuration)",
@@ -25,24 +26,23 @@ def train(context: typer.Context) -> None:
 
 
 @app.command(
-    context_settings=TAKES_OVERRIDES,
-    options_metavar="[OPTIONS] [OVERRIDES]...",
+    rich_help_panel=TRAINING,
     epilog="Examples: pulmo rerun outputs/rsna_resnet18/2026-03-05_10-42-07_123456 "
     "· pulmo rerun RUN data.root=/data/rsna",
 )
-def rerun(context: typer.Context, run: Annotated[str, typer.Argument(help=RUN_HELP)]) -> None:
-    """Train and test again as RUN did, from its folder alone, and compare; further arguments are values to change."""
+def rerun(run: Run, overrides: Overrides = None) -> None:
+    """Train and test again as RUN did, from its folder alone, and compare; overrides are values to change."""
     from pulmo.finished import opened
     from pulmo.rerun import main, new_folder
 
     with told():
         earlier = opened(run).folder
-    given = [argument for argument in context.args if argument.startswith("run_dir=")]
+    given = [argument for argument in overrides or [] if argument.startswith("run_dir=")]
     folder = Path(given[-1].partition("=")[2]) if given else new_folder(earlier)
-    main(earlier, folder, [argument for argument in context.args if argument not in given])
+    main(earlier, folder, [argument for argument in overrides or [] if argument not in given])
 
 
-@app.command()
+@app.command(rich_help_panel=TRAINING)
 def sweep(
     folder: Annotated[Path | None, typer.Argument(help="Of a multirun; the newest under outputs/multirun.")] = None,
     watch: Annotated[bool, typer.Option(help="Go on until all jobs have come to an end.")] = False,
@@ -59,7 +59,7 @@ def sweep(
         table.tell_result(place)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write rsna, kermany and padchest.")] = Path("data"),
 ) -> None:
@@ -74,7 +74,7 @@ def sample(
         print(f"{folder} has all three data sets already")
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def download(name: Annotated[str, typer.Argument(help="kermany or rsna")]) -> None:
     """Fetch a data set from Kaggle; prints the data.root to train with."""
     from pulmo.data.download import download as fetch

@@ -53,7 +53,7 @@ def test_tables(pairs: Sequence[tuple[Tested, Tested]]) -> dict[str, pd.DataFram
 
 def apart_of(first: Tested, other: Tested) -> dict[str, Interval]:
     """First minus second of each figure that both have, with its 95 % interval by patient."""
-    return paired_differences((first.values, other.values), (first.drawn, other.drawn))
+    return paired_differences(first.resampled, other.resampled, same=first.run.folder == other.run.folder)
 
 
 def _areas(pairs: Sequence[tuple[Tested, Tested]], differences: Sequence[dict[str, Interval]]) -> pd.DataFrame:

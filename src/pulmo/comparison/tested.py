@@ -10,7 +10,7 @@ import pandas as pd
 
 from pulmo.errors import DataError, RunError
 from pulmo.finished import FinishedRun
-from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
+from pulmo.metrics.bootstrap import Floats, Interval, Resampled, Weighted, resampled, together
 from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
 from pulmo.sheets.predictions import labelled_rows, patients_of
 
@@ -85,22 +85,19 @@ class Tested:
         return self.table["label"].to_numpy(np.int64)
 
     @cached_property
+    def resampled(self) -> Resampled:
+        """The figures, and in each resample; the same resamples for every run with these images."""
+        return resampled(self._figures, self.patients, resamples=self.resamples)
+
+    @property
     def values(self) -> dict[str, float]:
         """The figures on all images."""
-        return {
-            name: float(value[0]) for name, value in self._figures(np.ones((1, len(self.table)), np.float32)).items()
-        }
-
-    @cached_property
-    def drawn(self) -> dict[str, Floats]:
-        """The figures in each resample; the same resamples for every run with these images."""
-        return resampled_figures(self._figures, self.patients, resamples=self.resamples)
+        return self.resampled.values
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The figures with their 95 % intervals by patient, as `pulmo.sheets` has them: of a share of 1 exact."""
-        evidence = self._shares.evidence(self.patients)
-        return {name: interval(value, self.drawn[name], evidence.get(name)) for name, value in self.values.items()}
+        return self.resampled.intervals()
 
     @property
     def primary(self) -> str:
@@ -114,8 +111,7 @@ class Tested:
             parts.append(BinaryFigures(self.scores, self.labels))
         if self.class_names:
             probabilities = self.table[[f"score_{name}" for name in self.class_names]].to_numpy(float)
-            several = MulticlassFigures(probabilities, self.labels, self.class_names)
-            parts.append(lambda weights: {name: v for name, v in several(weights).items() if "/" not in name})
+            parts.append(MulticlassFigures(probabilities, self.labels, self.class_names))
         return together(*parts, self._shares)
 
     @cached_property

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pulmo.metrics.bootstrap import Interval
+from pulmo.metrics.bootstrap import Interval, intervals, together
 from pulmo.metrics.weighted import Ratios
-from pulmo.sheets.predictions import patients_of, share_intervals
+from pulmo.sheets.predictions import patients_of
 from pulmo.transforms.geometry import Geometry
 
 TOLERANCE = 0.03
@@ -102,8 +102,8 @@ def _figures(part: pd.DataFrame, columns: Mapping[str, str], resamples: int) -> 
     sums = {figure: np.nan_to_num(value) for figure, value in values.items()}
     means = {figure: (sums[figure], known[figure]) for figure in FIGURES}
     means["times_area"] = (sums["heat"], sums["area"] * known["heat"])
-    shares = Ratios({"points": means.pop("points")})
-    found = share_intervals(shares, patients_of(part), resamples, 0, further=Ratios(means))
+    hits = Ratios({"points": means.pop("points")})
+    found = intervals(together(hits, Ratios(means, shares=False)), patients_of(part), resamples=resamples)
     return {name: found[name] for name in (*FIGURES, "times_area")}
 
 

@@ -25,6 +25,7 @@ from pulmo.explanation.looking import BATCH, decided, probabilities
 from pulmo.explanation.occlusion import OCCLUSIONS, WHOLE, Occlusion
 from pulmo.metrics.bootstrap import Interval, intervals
 from pulmo.metrics.weighted import BinaryFigures
+from pulmo.sheets.predictions import patients_of
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 
@@ -120,7 +121,7 @@ def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
         raise DataError(f"none of the {len(images.table)} images can be read")
     last = len(task.class_names) - 1
     labels = (images.table["label"].to_numpy() == last).astype(np.int64)
-    patients = images.table["patient_id"].to_numpy()
+    patients = patients_of(images.table)
     rows = []
     for part in occlusions:
         known = np.array([row for row in read if row in said[part.name]])

@@ -8,7 +8,8 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,36 @@ class Interval(NamedTuple):
         return f"{value} ({low} to {high})" if "−" in value + low + high else f"{value} ({low}–{high})"
 
 
+@runtime_checkable
+class Shares(Protocol):
+    """Figures some of which are shares of images, or means over images of what lies between 0 and 1."""
+
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """Name of each such figure → how many of the (N,) patients it is of."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures on all images, and each of them in every resample of the patients, (resamples,); NaN where undefined.
+
+    shares  name → how many patients a figure is a share of
+    """
+
+    values: dict[str, float]
+    drawn: dict[str, Floats]
+    shares: dict[str, int] = field(default_factory=dict)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Each figure with its 95 % interval, see `interval`."""
+        return {name: interval(value, self.drawn[name], self.shares.get(name)) for name, value in self.values.items()}
+
+    def derived(self, derive: Callable[[Mapping[str, Floats]], Mapping[str, Floats]]) -> "Resampled":
+        """With the figures that `derive` makes of those that there are, in each resample."""
+        whole = derive({name: np.array([value]) for name, value in self.values.items()})
+        values = self.values | {name: float(value[0]) for name, value in whole.items()}
+        return Resampled(values, self.drawn | dict(derive(self.drawn)), self.shares)
+
+
 def intervals(
     figures: Weighted,
     patients: Sequence[str] | npt.NDArray[np.generic],
@@ -48,34 +79,35 @@ def intervals(
     seed: int = 0,
     threads: int | None = None,
 ) -> dict[str, Interval]:
-    """Each of `figures` on all images, with its 95 % percentile interval over resampled patients.
-
-    `patients` (N,) names the patient of each image. As many patients as there are drawn with replacement, each with
-    all of their images. The same seed gives the same intervals whatever the number of `threads`, by default one a core.
-    """
-    values = figures(np.ones((1, len(patients)), np.float32))
-    resampled = resampled_figures(figures, patients, resamples=resamples, seed=seed, threads=threads)
-    return {name: interval(float(values[name][0]), drawn) for name, drawn in resampled.items()}
+    """Each of `figures` on all images, with its 95 % interval over resampled patients; see `resampled`."""
+    return resampled(figures, patients, resamples=resamples, seed=seed, threads=threads).intervals()
 
 
-def resampled_figures(
+def resampled(
     figures: Weighted,
     patients: Sequence[str] | npt.NDArray[np.generic],
     *,
     resamples: int = 10_000,
     seed: int = 0,
     threads: int | None = None,
-) -> dict[str, Floats]:
-    """Each of `figures` in each resample, (resamples,): the raw material of intervals and of paired differences.
+) -> Resampled:
+    """Each of `figures` on all images and in every resample: the raw material of intervals and of paired differences.
 
-    NaN where there are fewer than two patients: how much patients differ cannot be told from one.
+    `patients` (N,) names the patient of each image. As many patients as there are drawn with replacement, each with
+    all of their images; NaN where there are fewer than two, since how much patients differ cannot be told from one.
+    The same seed gives the same resamples whatever the number of `threads`, by default one a core. Raises ValueError
+    for a patient that is none.
     """
-    codes, names = pd.factorize(np.asarray(patients))
+    people = np.asarray(patients)
+    codes, names = pd.factorize(people)
+    if (codes < 0).any():
+        raise ValueError("an image without a patient: let each count as its own")
+    whole = figures(np.ones((1, len(codes)), np.float32))
+    values = {name: float(value[0]) for name, value in whole.items()}
+    shares = _evidence(figures, people)
     if len(names) < 2:
-        whole = figures(np.ones((1, len(codes)), np.float32))
-        return {name: np.full(resamples, np.nan) for name in whole}
+        return Resampled(values, {name: np.full(resamples, np.nan) for name in values}, shares)
     size = max(1, min(resamples, AT_ONCE // max(1, len(codes))))
-    starts = range(0, resamples, size)
 
     def chunk(start: int) -> Mapping[str, npt.NDArray[np.floating]]:
         count = min(size, resamples - start)
@@ -86,17 +118,33 @@ def resampled_figures(
         return figures(weights.astype(np.float32)[:, codes])
 
     with ThreadPoolExecutor(threads or CORES) as pool:
-        parts = list(pool.map(chunk, starts))
-    return {name: np.concatenate([np.asarray(part[name], np.float64) for part in parts]) for name in parts[0]}
+        parts = list(pool.map(chunk, range(0, resamples, size)))
+    drawn = {name: np.concatenate([np.asarray(part[name], np.float64) for part in parts]) for name in values}
+    return Resampled(values, drawn, shares)
 
 
-def together(*parts: Weighted) -> Weighted:
+@dataclass(frozen=True)
+class Together:
     """All the figures of several, on the same resamples."""
 
-    def figures(weights: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.floating]]:
-        return {name: values for part in parts for name, values in part(weights).items()}
+    parts: tuple[Weighted, ...]
 
-    return figures
+    def __call__(self, weights: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.floating]]:
+        """(B, N) weights to (B,) values of each figure; of two of one name the later."""
+        return {name: values for part in self.parts for name, values in part(weights).items()}
+
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """That of the parts that have such."""
+        return {name: count for part in self.parts for name, count in _evidence(part, patients).items()}
+
+
+def together(*parts: Weighted) -> Together:
+    """All the figures of several, on the same resamples."""
+    return Together(parts)
+
+
+def _evidence(figures: object, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+    return figures.evidence(patients) if isinstance(figures, Shares) else {}
 
 
 def interval(value: float, drawn: Floats, patients: int | None = None) -> Interval:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pulmo.metrics.bootstrap import AT_ONCE
 from pulmo.metrics.detection import as_array, falling_order, matches
-from pulmo.metrics.weighted import Values, Weights
+from pulmo.metrics.weighted import Values, Weights, patients_among
 
 IOUS = tuple(0.5 + 0.05 * k for k in range(10))
 RECALLS = torch.linspace(0, 1, 101).double().numpy()  # as torchmetrics gives them to the library, in single precision
@@ -56,6 +56,10 @@ class AveragePrecision:
         parts = [self._at_ious(weights[start : start + size]) for start in range(0, len(weights), size)]
         at = np.concatenate(parts)
         return {"map": at.mean(1), "map_50": at[:, 0], "map_75": at[:, 5]}
+
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """Of how many of the (N,) patients the true boxes are."""
+        return dict.fromkeys(("map", "map_50", "map_75"), patients_among(patients, self.truths > 0))
 
     def _at_ious(self, weights: Weights) -> Values:
         """(B, 10) average precisions."""

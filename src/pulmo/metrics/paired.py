@@ -7,14 +7,14 @@ figure.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from pulmo.metrics.bootstrap import Floats, Interval, interval
+from pulmo.metrics.bootstrap import Floats, Interval, Resampled, interval
 
 Z_95 = 1.959963984540054
 
@@ -95,22 +95,19 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
     return McNemar(one, other, float(binomtest(one, count).pvalue), math.erfc(math.sqrt(chi_square / 2)))
 
 
-def paired_differences(
-    values: tuple[Mapping[str, float], Mapping[str, float]], drawn: tuple[Mapping[str, Floats], Mapping[str, Floats]]
-) -> dict[str, Interval]:
+def paired_differences(first: Resampled, second: Resampled, *, same: bool = False) -> dict[str, Interval]:
     """First minus second of each figure that both runs have, with its 95 % interval.
 
-    `drawn` are each run's figures from `bootstrap.resampled_figures`, with the same seed and the same patients in the
-    same order: so that the n-th resample of both is of the same images. Of a run with itself it is 0 (0–0).
+    Both are of `bootstrap.resampled` with the same seed and the same patients in the same order, so that the n-th
+    resample is of the same images. Of a run with itself, `same`, all is 0 (0–0). Runs that differ and yet come out
+    alike in every resample, such as by deciding alike, have no interval: nothing tells how far they may lie apart.
     """
-    (first, second), (ones, others) = values, drawn
-    return {
-        name: Interval(0.0, 0.0, 0.0)
-        if np.array_equal(ones[name], others[name]) and first[name] == second[name]
-        else interval(first[name] - second[name], ones[name] - others[name])
-        for name in ones
-        if name in others
-    }
+    found = {}
+    for name in (name for name in first.values if name in second.values):
+        apart = first.drawn[name] - second.drawn[name]
+        value = first.values[name] - second.values[name]
+        found[name] = Interval(0.0, 0.0, 0.0) if same and not math.isnan(value) else interval(value, apart)
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

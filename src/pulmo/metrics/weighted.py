@@ -44,6 +44,16 @@ class BinaryFigures:
                 figures |= {f"{name}{suffix}": value for name, value in self._decided(weights, cut).items()}
         return figures
 
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """Of the figures that are shares of images: name → how many of the (N,) patients these are of."""
+        found: dict[str, int] = {}
+        for suffix, cut in self.cuts.items():
+            called, positive = self.scores >= cut, self.labels == 1
+            of = {"sensitivity": positive, "specificity": ~positive, "precision": called, "npv": ~called}
+            of["accuracy"] = np.ones(len(called), bool)
+            found |= {f"{name}{suffix}": patients_among(patients, inside) for name, inside in of.items()}
+        return found
+
     def _ranked(self, weights: Weights) -> dict[str, Values]:
         """By the ranks of the scores; equal scores are one step, and an equal negative counts half.
 
@@ -90,10 +100,12 @@ class BinaryFigures:
 class Ratios:
     """Figures that are one weighted sum by another: name → (N,) above and (N,) below the line.
 
-    So is every share and every mean over images. NaN where the sum below is 0.
+    So is every share and every mean over images. NaN where the sum below is 0. `shares` is False of figures that are
+    neither shares nor means of what lies between 0 and 1, such as a rate above 1 or a difference.
     """
 
     pairs: Mapping[str, tuple[Values, Values]]
+    shares: bool = True
 
     def __post_init__(self) -> None:
         columns = {id(part): part for pair in self.pairs.values() for part in pair}  # the same array once
@@ -113,9 +125,9 @@ class Ratios:
 
     def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
         """Name → how many of the (N,) patients count below the line."""
-        codes = np.unique(patients.astype(str), return_inverse=True)[1]
-        count = int(codes.max(initial=-1)) + 1
-        return {name: int((np.bincount(codes, below, count) > 0).sum()) for name, (_, below) in self.pairs.items()}
+        if not self.shares:
+            return {}
+        return {name: patients_among(patients, below > 0) for name, (_, below) in self.pairs.items()}
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,15 @@ class MulticlassFigures:
         object.__setattr__(self, "_cells", cells.astype(np.float32))
         object.__setattr__(self, "_ranked", ranked)
 
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """Of the figures that are shares of images: name → how many of the (N,) patients these are of."""
+        called = self.probabilities.argmax(1)
+        found = {"accuracy": patients_among(patients, np.ones(len(called), bool))}
+        for k, name in enumerate(self.class_names):
+            found[f"sensitivity/{name}"] = patients_among(patients, self.labels == k)
+            found[f"precision/{name}"] = patients_among(patients, called == k)
+        return found
+
     def __call__(self, weights: Weights) -> dict[str, Values]:
         """(B, N) weights to (B,) values of each figure; NaN where a class has no image."""
         figures: dict[str, Values] = {}
@@ -155,6 +176,11 @@ class MulticlassFigures:
             }
             accuracy = right.sum(1) / counts.sum((1, 2))
         return means | {"accuracy": accuracy, "balanced_accuracy": sensitivity.mean(1), "f1": f1.mean(1)} | figures
+
+
+def patients_among(patients: npt.NDArray[np.generic], inside: npt.NDArray[np.bool_]) -> int:
+    """How many different ones of the (N,) patients have an image `inside`."""
+    return len(np.unique(patients[inside].astype(str)))
 
 
 def _summed(one: Weights, other: Weights) -> Values:

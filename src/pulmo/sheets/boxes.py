@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pulmo.errors import DataError
-from pulmo.metrics.bootstrap import AT_ONCE, Interval, Weighted, together
+from pulmo.metrics.bootstrap import AT_ONCE, Interval, Weighted, intervals, together
 from pulmo.metrics.coco import AveragePrecision
 from pulmo.metrics.detection import FROC_RATES
-from pulmo.metrics.weighted import Ratios, Values, Weights
-from pulmo.sheets.predictions import labelled_rows, patients_of, share_intervals
+from pulmo.metrics.weighted import Ratios, Values, Weights, patients_among
+from pulmo.sheets.predictions import labelled_rows, patients_of
 
 CORNERS = ("x1", "y1", "x2", "y2")
 _Placed = tuple[pd.DataFrame, npt.NDArray[np.intp]]
@@ -71,18 +71,14 @@ def box_sheet(
     if "rsna_score" in table:
         score = pd.to_numeric(table["rsna_score"], errors="coerce").to_numpy(np.float64)
         pairs["rsna_score"] = (np.nan_to_num(score), np.isfinite(score).astype(np.float64))
-    pairs |= {
-        "box_sensitivity": (found, truths),
-        "box_precision": (found, found + false),
-        "false_positives_per_image": (false, one),
-    }
-    patients = patients_of(table)
-    with_truth = len(np.unique(patients[truths > 0].astype(str)))
-    of_all: Weighted = boxed
+    pairs |= {"box_sensitivity": (found, truths), "box_precision": (found, found + false)}
+    rate = Ratios({"false_positives_per_image": (false, one)}, shares=False)
+    parts: list[Weighted] = [Ratios(pairs), rate, boxed]
     if true_boxes is not None:
         true = _of_images(true_boxes, test, table, "true boxes")
-        of_all = together(boxed, _precision((boxes, place), true, images))
-    intervals = share_intervals(Ratios(pairs), patients, resamples, seed, of_all, with_truth)
+        parts.append(_precision((boxes, place), true, images))
+    patients = patients_of(table)
+    found_of = intervals(together(*parts), patients, resamples=resamples, seed=seed)
     rates, sensitivity = boxed.curve()
     return BoxSheet(
         images=images,
@@ -90,8 +86,8 @@ def box_sheet(
         true_boxes=int(truths.sum()),
         cut_off=cut_off,
         resamples=resamples,
-        figures={name: value for name, value in intervals.items() if not name.startswith("froc/")},
-        froc={name: intervals[f"froc/{name}"] for name in RATE_NAMES.values()},
+        figures={name: value for name, value in found_of.items() if not name.startswith("froc/")},
+        froc={name: found_of[f"froc/{name}"] for name in RATE_NAMES.values()},
         curve=(rates, sensitivity),
     )
 
@@ -160,6 +156,11 @@ class _Boxes:
         at = np.concatenate(parts)
         figures = {f"froc/{name}": at[:, k] for k, name in enumerate(RATE_NAMES.values())}
         return figures | {"froc_score": at.mean(1)}
+
+    def evidence(self, patients: npt.NDArray[np.generic]) -> dict[str, int]:
+        """Of how many of the (N,) patients the true boxes are."""
+        names = (*(f"froc/{name}" for name in RATE_NAMES.values()), "froc_score")
+        return dict.fromkeys(names, patients_among(patients, self.truths > 0))
 
     def _at_rates(self, weights: Weights) -> Values:
         """(B, N) weights to (B, rates) sensitivities."""

@@ -1,8 +1,7 @@
 """Whether a score of 0.8 means that 80 of 100 such images are positive.
 
 Guo et al., On calibration of modern neural networks, 2017 (arXiv:1706.04599): expected calibration error, temperature
-scaling. Van Calster et al., Calibration: the Achilles heel of predictive analytics, 2019 (10.1186/s12916-019-1466-7):
-slope and calibration in the large.
+scaling.
 """
 
 import math
@@ -12,21 +11,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from pulmo.metrics.bootstrap import Floats, Interval, Weighted
-from pulmo.metrics.weighted import Ratios, Weights
+from pulmo.metrics.bootstrap import Floats, Interval, Resampled, Weighted, interval
+from pulmo.metrics.weighted import Ratios
 from pulmo.sheets.predictions import Labels, Scored, named
+from pulmo.sheets.recalibration import recalibration
 
 BINS = 15
 """As Guo et al. take them; of equal width for `ece`, of as many images each for `ece_equal_mass`."""
 
 HOTTEST = 20.0
-"""Temperatures are sought from 1 / HOTTEST to HOTTEST: of a validation without an error none is best."""
+"""Temperatures are sought from 1 / HOTTEST to HOTTEST: of a validation without an error, or of chance, none is best."""
 
 SMALLEST = 1e-12
 """Scores of 0 and 1 have no logit."""
 
-PERFECT = 200
+PERFECT = 1000
 """Draws of labels that the scores describe perfectly."""
+
+ERRORS = ("ece", "ece_equal_mass")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,16 @@ class Binned:
         gaps[np.arange(len(self.right)), self.place] = self.confidence - self.right
         return lambda weights: {name: np.abs(weights @ gaps).sum(1, dtype=np.float64) / weights.sum(1)}
 
+    def perfect(self, seed: int) -> Floats:
+        """(PERFECT,) errors of as many draws of labels that the scores describe perfectly: what chance leaves."""
+        rng, place, count = np.random.default_rng(seed), self.place, len(self.edges) - 1
+        gaps = [
+            np.bincount(place, self.confidence - (rng.random(len(place)) < self.confidence), count)
+            for _ in range(PERFECT)
+        ]
+        errors: Floats = np.abs(gaps).sum(1) / len(place)
+        return errors
+
     def shares(self, prefix: str) -> Ratios:
         """`PREFIX/BIN`: the share that is right, of every bin that holds images."""
         inside = {int(k): (self.place == k).astype(np.float64) for k in np.unique(self.place)}
@@ -112,8 +124,8 @@ def equal_mass(confidence: Floats) -> Floats:
     return np.append(scores[np.flatnonzero(np.diff(place, prepend=-1))], np.inf)
 
 
-def temperature(val: Scored) -> float:
-    """The temperature at which validation's log loss is smallest."""
+def temperature(val: Scored) -> float | None:
+    """The temperature at which validation's log loss is smallest; None where that is an end of what is tried."""
     logits = np.log(np.clip(val.probabilities, SMALLEST, 1))
 
     def loss(log_temperature: float) -> float:
@@ -121,7 +133,9 @@ def temperature(val: Scored) -> float:
         return float(-np.log(np.clip(scaled[np.arange(len(scaled)), val.labels], SMALLEST, 1)).mean())
 
     bound = math.log(HOTTEST)
-    return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6}).x)
+    found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6}).x
+    at_an_end = min(loss(-bound), loss(bound)) <= loss(found) + 1e-6  # it may be flat long before
+    return None if at_an_end else math.exp(found)
 
 
 def at_temperature(images: Scored, temperature: float) -> Floats:
@@ -132,8 +146,31 @@ def at_temperature(images: Scored, temperature: float) -> Floats:
 def measured(test: Scored, scaled: Floats | None) -> list[Weighted]:
     """Figures `calibration/…`, and `scaled/…` of the (N, K) probabilities at the fitted temperature."""
     parts = _figures(test, test.probabilities, "calibration")
-    parts += [] if test.class_names else [_recalibration(test)]
+    parts += [] if test.class_names else [recalibration(test.scores, test.labels)]
     return parts if scaled is None else [*parts, *_figures(test, scaled, "scaled")]
+
+
+def error_intervals(test: Scored, scaled: Floats | None, found: Resampled, seed: int) -> dict[str, Interval]:
+    """Intervals of the calibration errors of `measured`.
+
+    A resample repeats images, so that the error of its bins lies above that of the images as a rule, and so would
+    the percentiles: they are reflected about the figure (Davison and Hinkley, Bootstrap methods, 1997, section 5.2).
+    The error of few images lies above 0 by chance alone: one that perfect scores reach too, by the 97.5th percentile of
+    `Binned.perfect`, has an interval from 0 on.
+    """
+    intervals = {}
+    for prefix, probabilities in (("calibration", test.probabilities), ("scaled", scaled)):
+        if probabilities is None:
+            continue
+        for figure, binned in _binned(test, probabilities).items():
+            name = f"{prefix}/{figure}"
+            value = found.values[name]
+            plain = interval(value, found.drawn[name])
+            low, high = 2 * value - plain.high, 2 * value - plain.low
+            chance = value <= np.percentile(binned.perfect(seed), 97.5)
+            low = 0.0 if chance and not math.isnan(low) else max(0.0, min(low, value))
+            intervals[name] = plain if math.isnan(plain.low) else Interval(value, low, min(1.0, max(high, value)))
+    return intervals
 
 
 def calibration(
@@ -141,17 +178,11 @@ def calibration(
 ) -> Calibration:
     """Put the figures of `measured` where they belong."""
     binned = Binned(*_sureness(test, test.probabilities), equal_width())
-    rng, place = np.random.default_rng(seed), binned.place
-    gaps = [
-        np.bincount(place, binned.confidence - (rng.random(len(test.labels)) < binned.confidence))
-        for _ in range(PERFECT)
-    ]
-    perfect = np.mean([np.abs(gap).sum() for gap in gaps]) / len(test.labels)
     after = [] if scaled is None else Binned(*_sureness(test, scaled), equal_width()).bins("scaled/bin", figures)
     return Calibration(
         bins=binned.bins("calibration/bin", figures),
         figures=named(figures, "calibration/"),
-        perfect_ece=float(perfect),
+        perfect_ece=float(binned.perfect(seed).mean()),
         temperature=fitted,
         scaled=named(figures, "scaled/"),
         scaled_bins=after,
@@ -160,14 +191,22 @@ def calibration(
 
 
 def _figures(test: Scored, probabilities: Floats, prefix: str) -> list[Weighted]:
-    confidence, right = _sureness(test, probabilities)
-    wide, full = Binned(confidence, right, equal_width()), Binned(confidence, right, equal_mass(confidence))
+    wide, full = _binned(test, probabilities).values()
+    right = wide.right
     truth, one = np.eye(probabilities.shape[1])[test.labels], np.ones(len(right))
     squares = ((probabilities - truth) ** 2).sum(1)
     brier = squares if test.class_names else squares / 2  # of two classes, that of the positive one
     likelihood = np.clip(probabilities[np.arange(len(right)), test.labels], SMALLEST, 1)
-    means = Ratios({f"{prefix}/brier": (brier, one), f"{prefix}/log_loss": (-np.log(likelihood), one)})
+    pairs = {f"{prefix}/brier": (brier, one), f"{prefix}/log_loss": (-np.log(likelihood), one)}
+    means = Ratios(pairs, shares=False)
     return [wide.ece(f"{prefix}/ece"), full.ece(f"{prefix}/ece_equal_mass"), means, wide.shares(f"{prefix}/bin")]
+
+
+def _binned(test: Scored, probabilities: Floats) -> dict[str, Binned]:
+    """By the names of `ERRORS`."""
+    confidence, right = _sureness(test, probabilities)
+    edges = (equal_width(), equal_mass(confidence))
+    return {name: Binned(confidence, right, part) for name, part in zip(ERRORS, edges, strict=True)}
 
 
 def _sureness(test: Scored, probabilities: Floats) -> tuple[Floats, Floats]:
@@ -175,66 +214,6 @@ def _sureness(test: Scored, probabilities: Floats) -> tuple[Floats, Floats]:
     if not test.class_names:
         return probabilities[:, 1], test.labels.astype(np.float64)
     return probabilities.max(1), (probabilities.argmax(1) == test.labels).astype(np.float64)
-
-
-def _recalibration(test: Scored) -> Weighted:
-    """Slope, and intercept at slope 1, of a logistic regression of the truth on the logits.
-
-    In a resample both take one Newton step from those of all images (Moulton and Zeger, Bootstrapping generalized
-    linear models, 1991), which is a weighted sum rather than ten thousand fits. NaN where the classes are separated.
-    """
-    p = np.clip(test.probabilities[:, 1], SMALLEST, 1 - SMALLEST)
-    logit, y = np.log(p / (1 - p)), test.labels.astype(np.float64)
-    both, offset = np.column_stack([np.ones_like(logit), logit]), np.ones((len(y), 1))
-    line, shift = _logistic(both, np.zeros_like(y), y), _logistic(offset, logit, y)
-
-    def figures(weights: Weights) -> dict[str, Floats]:
-        return {
-            "calibration/slope": _stepped(weights, both, np.zeros_like(y), y, line)[:, 1],
-            "calibration/in_the_large": _stepped(weights, offset, logit, y, shift)[:, 0],
-        }
-
-    return figures
-
-
-def _logistic(x: Floats, offset: Floats, y: Floats) -> Floats:
-    """(K,) coefficients of a logistic regression of (N,) {0, 1} on (N, K); NaN where there is no best one."""
-    found = np.zeros(x.shape[1])
-    if not 0 < y.mean() < 1 or (x.shape[1] > 1 and _separated(x[:, 1], y)):
-        return np.full(x.shape[1], np.nan)
-    for _ in range(100):
-        gradient, curvature = _derivatives(x, offset, y, found)
-        step = np.linalg.lstsq(curvature.sum(0).reshape(len(found), -1), gradient.sum(0), rcond=None)[0]
-        found = found + np.clip(step, -2, 2)  # far from the solution a whole step overshoots
-        if np.abs(step).max() < 1e-10:
-            return np.asarray(found, np.float64)
-    return np.full(x.shape[1], np.nan)
-
-
-def _separated(x: Floats, y: Floats) -> bool:
-    positive, negative = x[y == 1], x[y == 0]
-    return bool(positive.min() >= negative.max() or positive.max() <= negative.min())
-
-
-def _derivatives(x: Floats, offset: Floats, y: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
-    """Each image's (N, K) gradient and (N, K²) curvature of the log-likelihood."""
-    p = 1 / (1 + np.exp(-np.clip(x @ coefficients + offset, -500, 500)))
-    curvature = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1) * (p * (1 - p))[:, None]
-    return x * (y - p)[:, None], curvature
-
-
-def _stepped(weights: Weights, x: Floats, offset: Floats, y: Floats, start: Floats) -> Floats:
-    """(B, K) coefficients, one Newton step from `start` on images that count `weights` times."""
-    if np.isnan(start).any():
-        return np.full((len(weights), len(start)), np.nan)
-    gradient, curvature = _derivatives(x, offset, y, start)
-    size = len(start)
-    steps = (weights @ gradient.astype(np.float32)).astype(np.float64)
-    curves = (weights @ curvature.astype(np.float32)).astype(np.float64).reshape(-1, size, size)
-    solvable = np.linalg.cond(curves) < 1e12
-    found = np.full((len(weights), size), np.nan)
-    found[solvable] = start + np.linalg.solve(curves[solvable], steps[solvable][..., None])[..., 0]
-    return found
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -1,20 +1,20 @@
 """What a predictions table says of images: figures, operating points, calibration, subgroups, with intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pulmo.metrics.bootstrap import Floats, Interval, Weighted, interval, resampled_figures, together
-from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
+from pulmo.metrics.bootstrap import Interval, Weighted, resampled, together
+from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures
 from pulmo.sheets import calibration as calibrations
 from pulmo.sheets import operating_points as points
 from pulmo.sheets import subgroups as groups
 from pulmo.sheets.calibration import Calibration
 from pulmo.sheets.operating_points import OperatingPoint
-from pulmo.sheets.predictions import Scored, named, scored
+from pulmo.sheets.predictions import Scored, scored
 from pulmo.sheets.subgroups import Subgroup
 
 PARTS = ("point/", "calibration/", "scaled/", "group/")
@@ -80,11 +80,15 @@ def image_sheet(
     )
     parts: list[Weighted] = [
         plain,
-        points.measured(images, cuts),
+        *points.measured(images, cuts),
         *calibrations.measured(images, scaled),
         *groups.measured(images, cut_off),
     ]
-    found = _intervals(parts, images, cuts, prevalence, resamples, seed)
+    drawn = resampled(together(*parts), images.patients, resamples=resamples, seed=seed)
+    if prevalence is not None:
+        drawn = drawn.derived(lambda values: points.at_prevalence(values, cuts, prevalence))
+    found = drawn.intervals()
+    found |= calibrations.error_intervals(images, scaled, drawn, seed)
     calibrated = calibrations.calibration(images, fitted, scaled, absent, found, seed)
     figures = {name: value for name, value in found.items() if not name.startswith(PARTS)}
     figures |= {name: calibrated.figures[name] for name in ("brier", "ece")}
@@ -109,40 +113,7 @@ def _temperature(val: Scored | None) -> tuple[float | None, str]:
         return None, "no validation predictions to fit a temperature on"
     if len(np.unique(val.labels)) < 2:
         return None, "validation holds one class alone"
-    return calibrations.temperature(val), ""
-
-
-def _intervals(
-    parts: Sequence[Weighted],
-    images: Scored,
-    cuts: Mapping[str, float | str],
-    prevalence: float | None,
-    resamples: int,
-    seed: int,
-) -> dict[str, Interval]:
-    figures, patients = together(*parts), images.patients
-    whole = figures(np.ones((1, len(images.labels)), np.float32))
-    values = {name: np.asarray(value, np.float64) for name, value in whole.items()}
-    drawn = resampled_figures(figures, patients, resamples=resamples, seed=seed)
-    if prevalence is not None:
-        values |= points.at_prevalence(values, cuts, prevalence)
-        drawn |= points.at_prevalence(drawn, cuts, prevalence)
-    shares = [part.evidence(patients) for part in parts if isinstance(part, Ratios)]
-    evidence = {name: count for part in shares for name, count in part.items()}
-    evidence |= named(evidence, f"point/{next(iter(cuts), '')}/")
-    return {name: _interval(name, float(values[name][0]), drawn[name], evidence.get(name)) for name in drawn}
-
-
-def _interval(name: str, value: float, drawn: Floats, patients: int | None) -> Interval:
-    """The percentile interval; of a calibration error the basic one.
-
-    A resample repeats images, so that the error of its bins lies above that of the images as a rule, and so would
-    the percentiles: they are reflected about the figure (Davison and Hinkley, Bootstrap methods, 1997, section 5.2).
-    """
-    if not name.rpartition("/")[2].startswith("ece"):
-        return interval(value, drawn, patients)
-    found = interval(value, drawn)
-    if math.isnan(found.low):
-        return found
-    low, high = 2 * value - found.high, 2 * value - found.low
-    return Interval(value, max(0.0, min(low, value)), min(1.0, max(high, value)))
+    fitted = calibrations.temperature(val)
+    if fitted is None:
+        return None, "of validation none is best: its log loss falls to the end of what was tried"
+    return fitted, ""

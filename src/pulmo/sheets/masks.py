@@ -8,13 +8,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from pulmo.errors import DataError
-from pulmo.metrics.bootstrap import Interval
+from pulmo.metrics.bootstrap import Interval, intervals, together
 from pulmo.metrics.weighted import Ratios, Values
-from pulmo.sheets.predictions import labelled_rows, named, patients_of, share_intervals
+from pulmo.sheets.predictions import labelled_rows, named, patients_of
 from pulmo.sheets.subgroups import FEWEST, groupings
 
 Inside = npt.NDArray[np.bool_]
 
+COLUMNS = ("dice", "iou", "true_area", "predicted_area", "pixel_accuracy")
 SIZES = ("smallest third", "middle third", "largest third")
 
 
@@ -56,19 +57,19 @@ def mask_sheet(test: pd.DataFrame, *, resamples: int = 10_000, seed: int = 0) ->
 
     Raises `DataError` where a column is missing or holds something that is no share.
     """
-    table = labelled_rows(test, "the predictions", "dice", "iou", "true_area", "predicted_area").reset_index(drop=True)
-    columns = {name: _shares(table, name) for name in ("dice", "iou", "true_area", "predicted_area", "pixel_accuracy")}
+    table = labelled_rows(test, "the predictions", *COLUMNS).reset_index(drop=True)
+    columns = {name: _shares(table, name) for name in COLUMNS}
     area, one = columns["true_area"], np.ones(len(table))
     drawn = area > 0
     pairs: dict[str, tuple[Values, Values]] = {"pixel_accuracy": (columns["pixel_accuracy"], one)}
     pairs |= {name: _mean(columns[name], drawn) for name in ("dice", "iou")}
     pairs |= {f"{name}_with_empty": (np.nan_to_num(columns[name], nan=1.0), one) for name in ("dice", "iou")}
-    pairs["area_error"] = (columns["predicted_area"] - area, one)
+    error = Ratios({"area_error": (columns["predicted_area"] - area, one)}, shares=False)
     for by, name, inside in _groups(table, area):
         for figure in ("dice", "iou"):
             pairs[f"group/{by}/{name}/{figure}"] = _mean(columns[figure], inside & drawn)
     patients = patients_of(table)
-    found = share_intervals(Ratios(pairs), patients, resamples, seed)
+    found = intervals(together(Ratios(pairs), error), patients, resamples=resamples, seed=seed)
     return MaskSheet(
         images=len(table),
         patients=len(np.unique(patients.astype(str))),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pulmo.metrics.bootstrap import Interval
+from pulmo.metrics.bootstrap import Interval, Weighted
 from pulmo.metrics.weighted import Ratios, Values
 from pulmo.sheets.predictions import Scored, named
 from pulmo.thresholds import Best, Fixed, TargetSensitivity, ThresholdPolicy, binary_points
@@ -56,11 +56,12 @@ def cut_offs(given: Mapping[str, float], val: Scored | None) -> dict[str, float 
     return found
 
 
-def measured(test: Scored, cuts: Mapping[str, float | str]) -> Ratios:
+def measured(test: Scored, cuts: Mapping[str, float | str]) -> list[Weighted]:
     """Figures `point/NAME/FIGURE` of each cut-off."""
     positive, one = test.labels.astype(np.float64), np.ones(len(test.labels))
     negative = 1 - positive
     pairs: dict[str, tuple[Values, Values]] = {}
+    means: dict[str, tuple[Values, Values]] = {}
     for name, cut in cuts.items():
         if isinstance(cut, str):
             continue
@@ -72,9 +73,9 @@ def measured(test: Scored, cuts: Mapping[str, float | str]) -> Ratios:
             f"point/{name}/precision": (found, called),
             f"point/{name}/npv": (right_off, passed),
             f"point/{name}/accuracy": (found + right_off, one),
-            f"point/{name}/f1": (2 * found, positive + called),
         }
-    return Ratios(pairs)
+        means[f"point/{name}/f1"] = (2 * found, positive + called)  # of precision and sensitivity: no share
+    return [Ratios(pairs), Ratios(means, shares=False)]
 
 
 def at_prevalence(found: Mapping[str, Values], cuts: Mapping[str, float | str], prevalence: float) -> dict[str, Values]:

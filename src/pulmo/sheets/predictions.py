@@ -10,8 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from pulmo.errors import DataError
-from pulmo.metrics.bootstrap import Interval, Weighted, interval, resampled_figures, together
-from pulmo.metrics.weighted import Ratios
 
 T = TypeVar("T")
 
@@ -64,6 +62,7 @@ def scored(table: pd.DataFrame, what: str = "predictions") -> Scored:
     """
     labelled = labelled_rows(table, what, "score")
     classes = [column for column in table.columns if column.startswith("score_")]
+    classes = classes if len(classes) > 2 else []  # of two classes there is `score` alone; a user may have added more
     columns = classes or ["score"]
     scores = labelled[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = ~((scores >= 0) & (scores <= 1)).all(1)
@@ -97,24 +96,6 @@ def named(figures: Mapping[str, T], prefix: str) -> dict[str, T]:
     """The figures whose names begin with `prefix`, without it; not those of a deeper level."""
     own = {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
     return {name: value for name, value in own.items() if "/" not in name}
-
-
-def share_intervals(
-    shares: Ratios,
-    patients: npt.NDArray[np.generic],
-    resamples: int,
-    seed: int,
-    further: Weighted | None = None,
-    of_patients: int | None = None,
-) -> dict[str, Interval]:
-    """Each figure on all images with its interval over patients; shares of 0 and 1 have the exact one.
-
-    The figures of `further` are shares of `of_patients`, where that is given.
-    """
-    figures, evidence = together(shares, *([further] if further else [])), shares.evidence(patients)
-    whole = figures(np.ones((1, len(patients)), np.float32))
-    drawn = resampled_figures(figures, patients, resamples=resamples, seed=seed)
-    return {name: interval(float(whole[name][0]), drawn[name], evidence.get(name, of_patients)) for name in drawn}
 
 
 def patients_of(table: pd.DataFrame) -> npt.NDArray[np.generic]:

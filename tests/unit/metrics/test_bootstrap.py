@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pulmo.metrics.bootstrap import Interval, interval, intervals, resampled_figures
-from pulmo.metrics.weighted import BinaryFigures
+from pulmo.metrics.bootstrap import Interval, interval, intervals, resampled, together
+from pulmo.metrics.weighted import BinaryFigures, Ratios
 
 
 def _scores(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,11 +45,39 @@ def test_intervals__are_the_same_on_any_number_of_threads(monkeypatch: pytest.Mo
     assert str(one) == str(four)
 
 
-def test_resampled_figures__of_two_networks_share_their_resamples() -> None:
+def test_resampled__of_two_networks_share_their_resamples() -> None:
     values, patients = np.random.default_rng(3).normal(size=50), np.arange(50).astype(str)
-    first = resampled_figures(_mean(values), patients, resamples=200)["mean"]
-    second = resampled_figures(_mean(values + 1), patients, resamples=200)["mean"]
+    first = resampled(_mean(values), patients, resamples=200).drawn["mean"]
+    second = resampled(_mean(values + 1), patients, resamples=200).drawn["mean"]
     np.testing.assert_allclose(second - first, 1, atol=1e-5)
+
+
+def test_resampled__no_chunk_draws_what_another_has_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulmo.metrics.bootstrap.AT_ONCE", 500)  # ten resamples at once
+    values = np.random.default_rng(4).normal(size=50)
+    drawn = resampled(_mean(values), np.arange(50), resamples=200).drawn["mean"]
+    assert len(np.unique(drawn)) == 200
+
+
+def test_resampled__an_image_without_a_patient_is_refused() -> None:
+    with pytest.raises(ValueError, match="let each count as its own"):
+        resampled(_mean(np.ones(3)), np.array(["a", None, "b"], object), resamples=10)
+
+
+def test_intervals__figures_know_which_of_them_are_shares() -> None:
+    ones = np.ones(12)
+    patients = np.arange(12) // 2
+    figures = together(Ratios({"share": (ones, ones)}), Ratios({"rate": (ones, ones)}, shares=False))
+    found = intervals(figures, patients, resamples=50)
+    assert found["share"] == pytest.approx((1.0, 0.025 ** (1 / 6), 1.0))
+    assert math.isnan(found["rate"].low)  # a rate may exceed 1: nothing is known of how far
+
+
+def test_derived__is_made_in_each_resample() -> None:
+    values = np.random.default_rng(5).normal(size=40)
+    found = resampled(_mean(values), np.arange(40), resamples=50).derived(lambda of: {"double": 2 * of["mean"]})
+    np.testing.assert_allclose(found.drawn["double"], 2 * found.drawn["mean"])
+    assert found.values["double"] == pytest.approx(2 * values.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +96,6 @@ def test_interval__reads_as_in_a_paper() -> None:
     assert str(Interval(0.93449, 0.9121, 0.955)) == "0.934 (0.912–0.955)"
     assert str(Interval(-2, -2.3413, -1.785)) == "−2.000 (−2.341 to −1.785)"
     assert str(Interval(0.1, -0.2, 0.4)) == "0.100 (−0.200 to 0.400)"
-
-
-def test_interval__of_a_share_of_all_is_the_exact_one() -> None:
-    assert interval(1.0, np.ones(10), patients=10) == pytest.approx((1.0, 0.025**0.1, 1.0))
 
 
 def test_interval__of_a_share_of_none_is_never_certain_for_a_few_odd_resamples() -> None:

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pulmo.metrics.bootstrap import resampled_figures
+from pulmo.metrics.bootstrap import resampled
 from pulmo.metrics.paired import auroc_covariance, delong, holm, mcnemar, paired_differences
-from pulmo.metrics.weighted import BinaryFigures
+from pulmo.metrics.weighted import BinaryFigures, Ratios
 
 # Of 43 patients with ovarian cancer: albumin, total protein, K-G score, and whether surgery was of no benefit. From
 # DeLong, DeLong and Clarke-Pearson 1988, as SAS/STAT's guide has them ("Comparing Receiver Operating Characteristic
@@ -113,12 +113,10 @@ def test_paired_difference__is_narrower_than_two_intervals_and_zero_with_itself(
     first = 1 / (1 + np.exp(-rng.normal(labels, 1)))
     second = np.clip(first + rng.normal(0, 0.05, 200), 0, 1)
     patients = np.arange(200) // 2
-    drawn = [resampled_figures(BinaryFigures(s, labels), patients, resamples=500) for s in (first, second)]
-    values = [{"auroc": roc_auc_score(labels, s)} for s in (first, second)]
-    same = paired_differences((values[0], values[0]), ({"auroc": drawn[0]["auroc"]},) * 2)
-    assert same["auroc"] == (0, 0, 0)
-    pair = paired_differences((values[0], values[1]), tuple({"auroc": d["auroc"]} for d in drawn))["auroc"]
-    alone = np.ptp(np.percentile(drawn[0]["auroc"], [2.5, 97.5]))
+    runs = [resampled(BinaryFigures(s, labels), patients, resamples=500) for s in (first, second)]
+    assert paired_differences(runs[0], runs[0], same=True)["auroc"] == (0, 0, 0)
+    pair = paired_differences(*runs)["auroc"]
+    alone = np.ptp(np.percentile(runs[0].drawn["auroc"], [2.5, 97.5]))
     assert pair.low < pair.value < pair.high
     assert pair.high - pair.low < alone / 2
 
@@ -127,3 +125,17 @@ def test_holm__worked_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, math.nan, 0.9])[::2] == [1, 1]
     assert math.isnan(holm([0.5, math.nan])[1])
+
+
+def test_paired_difference__of_two_runs_that_decide_alike_is_not_certain_to_be_none() -> None:
+    right = np.tile([1.0, 1.0, 1.0, 0.0], 25)
+    runs = [resampled(Ratios({"accuracy": (right, np.ones(100))}), np.arange(100), resamples=200) for _ in range(2)]
+    assert str(paired_differences(*runs)["accuracy"]) == "0.000"
+    assert paired_differences(*runs, same=True)["accuracy"] == (0, 0, 0)
+
+
+def test_paired_difference__of_a_run_with_itself_is_0_though_few_resamples_define_it() -> None:
+    scores, labels = np.array([0.2, 0.8, 0.9, 0.7]), np.array([0, 1, 1, 1])
+    run = resampled(BinaryFigures(scores, labels), np.arange(4), resamples=200)
+    assert np.isnan(run.drawn["auroc"]).any()
+    assert paired_differences(run, run, same=True)["auroc"] == (0, 0, 0)

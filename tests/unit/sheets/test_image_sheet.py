@@ -5,32 +5,14 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.calibration import calibration_curve
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, f1_score, log_loss, roc_auc_score
+from tests.unit.sheets.predicted import predicted
 
 from pulmo.errors import DataError
 from pulmo.sheets.images import ImageSheet, image_sheet
 from pulmo.thresholds import Best, binary_points
 
 NAMES = ["0.5", "0.25", "Youden", "best F1", "95 % sensitivity"]
-
-
-def predicted(seed: int, images: int = 300, sharpness: float = 1.0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 2, images)
-    logit = sharpness * (rng.normal(0, 1.2, images) + 1.6 * label - 0.8)
-    return pd.DataFrame(
-        {
-            "image_id": [f"i{k}" for k in range(images)],
-            "patient_id": [f"p{k // 2}" for k in range(images)],
-            "label": label,
-            "score": 1 / (1 + np.exp(-logit)),
-            "prediction": (logit > 0).astype(int),
-            "sex": np.where(np.arange(images) % 3 == 0, "F", "M"),
-            "age": rng.integers(1, 95, images).astype(str),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +28,56 @@ def test_figures__are_scikit_learns(sheet: ImageSheet) -> None:
         log_loss(table["label"], table["score"]), abs=1e-6
     )
     assert all(found.low <= found.value <= found.high for found in sheet.figures.values())
+
+
+def test_figures__decisions_are_those_of_the_four_cells_at_the_cut_off(sheet: ImageSheet) -> None:
+    table = predicted(0)
+    called, ill = table["score"] >= 0.4, table["label"] == 1
+    tp, fp, tn, fn = (int(cell.sum()) for cell in (called & ill, called & ~ill, ~called & ~ill, ~called & ill))
+    expected = {
+        "accuracy": (tp + tn) / 300,
+        "balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+        "precision": tp / (tp + fp),
+        "npv": tn / (tn + fn),
+        "f1": 2 * tp / (2 * tp + fp + fn),
+    }
+    assert {name: sheet.figures[name].value for name in expected} == pytest.approx(expected, abs=1e-6)
+    own = sheet.operating_points[0].figures
+    assert {name: own[name].value for name in own if name in expected} == pytest.approx(
+        {name: expected[name] for name in ("accuracy", "precision", "npv", "f1")}, abs=1e-6
+    )
+
+
+def test_figures__shares_of_all_have_the_exact_interval_of_the_patients_that_they_are_of() -> None:
+    """Of five ill patients with two images each all are found, of ten healthy ones eight are cleared."""
+    label = [1] * 10 + [0] * 10
+    patients = [f"ill {k // 2}" for k in range(10)] + [f"healthy {k}" for k in range(10)]
+    score = [0.9] * 10 + [0.1] * 8 + [0.9] * 2
+    table = pd.DataFrame({"label": label, "score": score, "patient_id": patients})
+    sheet = image_sheet(table, None, 0.5, prevalence=0.1, resamples=200)
+    assert sheet.figures["sensitivity"] == pytest.approx((1.0, 0.025 ** (1 / 5), 1.0))
+    assert sheet.figures["npv"] == pytest.approx((1.0, 0.025 ** (1 / 8), 1.0))
+    assert sheet.figures["specificity"].high <= 1
+    cleared = image_sheet(table.assign(score=[0.9] * 7 + [0.1] * 13), None, 0.5, prevalence=0.1, resamples=200)
+    figures = cleared.operating_points[0].figures
+    assert figures["specificity"] == pytest.approx((1.0, 0.025**0.1, 1.0))
+    low = 0.7 * 0.1 / (0.7 * 0.1 + (1 - 0.025**0.1) * 0.9)  # Bayes, at the least specificity
+    assert figures["precision_at"] == pytest.approx((1.0, low, 1.0))
+    perfect = image_sheet(table.assign(score=label), None, 0.5, resamples=50)
+    for name in ("f1", "auroc"):  # no shares of patients
+        assert math.isnan(perfect.figures[name].low), name
+
+
+def test_figures__patients_without_a_name_are_each_their_own() -> None:
+    sheet = image_sheet(predicted(0).assign(patient_id=""), None, 0.4, resamples=50)
+    assert sheet.patients == 300
+    assert image_sheet(predicted(0), None, 0.4, resamples=50).patients == 150
+
+
+def test_figures__of_a_table_with_a_column_of_ones_own_are_those_of_two_classes() -> None:
+    sheet = image_sheet(predicted(0).assign(score_std=0.1), None, 0.4, resamples=20)
+    assert sheet.class_names == ()
+    assert sheet.figures["auroc"].value == pytest.approx(roc_auc_score(predicted(0)["label"], predicted(0)["score"]))
 
 
 def test_operating_points__are_fitted_on_validation_and_counted_on_test(sheet: ImageSheet) -> None:
@@ -97,78 +129,10 @@ def test_operating_points__without_validation_are_absent_with_the_reason() -> No
     assert "one class" in image_sheet(predicted(0), one_class, 0.4, resamples=20).operating_points[3].absent
 
 
-def test_calibration__bins_are_scikit_learns(sheet: ImageSheet) -> None:
-    table = predicted(0)
-    share, mean = calibration_curve(table["label"], table["score"], n_bins=15)
-    bins = sheet.calibration.bins
-    assert [found.mean_score for found in bins] == pytest.approx(list(mean))
-    assert [found.share_positive.value for found in bins] == pytest.approx(list(share), abs=1e-6)
-    counts = np.array([found.images for found in bins])
-    assert sheet.calibration.figures["ece"].value == pytest.approx(
-        (counts / 300 * np.abs(share - mean)).sum(), abs=1e-6
-    )
-    assert 0 < sheet.calibration.perfect_ece < 0.1
-
-
-@pytest.mark.parametrize("scores", [(0.0, 1.0), (0.2, 0.8)])
-@pytest.mark.parametrize("share", [0.5, 0.05])
-def test_calibration__bins_of_equal_mass_keep_scores_that_many_have_apart(
-    scores: tuple[float, float], share: float
-) -> None:
-    """A fifth of the high ones are negative, of the low ones positive: |0.8 − 1| and |0.2 − 0|, or none at 0.2, 0.8."""
-    high = int(400 * share)
-    low = 400 - high
-    label = [1] * (high * 4 // 5) + [0] * (high // 5) + [0] * (low * 4 // 5) + [1] * (low // 5)
-    table = pd.DataFrame({"label": label, "score": [scores[1]] * high + [scores[0]] * low})
-    sheet = image_sheet(table, None, 0.5, resamples=20)
-    expected = 0.2 if scores == (0.0, 1.0) else 0.0
-    assert sheet.calibration.figures["ece_equal_mass"].value == pytest.approx(expected, abs=1e-6)
-
-
-def test_calibration__bins_of_equal_mass_hold_as_many_images_each(sheet: ImageSheet) -> None:
-    table = predicted(0).sort_values("score")
-    parts = np.array_split(np.arange(300), 15)
-    gaps = [abs((table["score"] - table["label"]).to_numpy()[part].sum()) for part in parts]
-    assert sheet.calibration.figures["ece_equal_mass"].value == pytest.approx(sum(gaps) / 300, abs=1e-6)
-
-
 def test_figures__of_one_patient_have_no_interval() -> None:
     sheet = image_sheet(predicted(0, 60).assign(patient_id="p"), None, 0.5, resamples=20)
     every = [*sheet.figures.values(), *sheet.calibration.figures.values()]
     assert all(math.isnan(found.low) and math.isnan(found.high) for found in every)
-
-
-def test_calibration__slope_and_intercept_are_a_logistic_regression(sheet: ImageSheet) -> None:
-    table = predicted(0)
-    logit = np.log(table["score"] / (1 - table["score"])).to_numpy()
-    fit = LogisticRegression(C=np.inf, tol=1e-10).fit(logit[:, None], table["label"])
-    slope = sheet.calibration.figures["slope"]
-    assert slope.value == pytest.approx(fit.coef_[0, 0], abs=1e-4)
-    shifted = 1 / (1 + np.exp(-logit - sheet.calibration.figures["in_the_large"].value))
-    assert shifted.mean() == pytest.approx(table["label"].mean(), abs=1e-6)  # what makes an intercept the best
-    drawn, rng = [], np.random.default_rng(0)
-    for _ in range(200):
-        pairs = rng.integers(0, 150, 150)  # patients have two images each
-        rows = np.concatenate([2 * pairs, 2 * pairs + 1])
-        drawn.append(LogisticRegression(C=np.inf).fit(logit[rows][:, None], table["label"].iloc[rows]).coef_[0, 0])
-    assert (slope.low, slope.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.12)
-
-
-def test_calibration__temperature_undoes_a_scaling_of_the_logits() -> None:
-    sheet = image_sheet(predicted(0, 2000, 3.0), predicted(1, 2000, 3.0), 0.5, resamples=100)
-    plain = image_sheet(predicted(0, 2000), predicted(1, 2000), 0.5, resamples=100)
-    assert plain.calibration.temperature is not None
-    assert sheet.calibration.temperature == pytest.approx(3 * plain.calibration.temperature, rel=1e-3)
-    assert sheet.calibration.scaled["ece"].value < sheet.calibration.figures["ece"].value
-    assert sheet.calibration.scaled["log_loss"].value == pytest.approx(
-        plain.calibration.scaled["log_loss"].value, abs=1e-4
-    )
-
-
-def test_calibration__separated_classes_have_no_slope() -> None:
-    table = pd.DataFrame({"label": [1] * 10 + [0] * 10, "score": [0.9] * 10 + [0.1] * 10})
-    figures = image_sheet(table, table, 0.5, resamples=20).calibration.figures
-    assert math.isnan(figures["slope"].value)
 
 
 def test_subgroups__have_their_own_figures_and_say_where_there_are_too_few() -> None:
@@ -180,6 +144,9 @@ def test_subgroups__have_their_own_figures_and_say_where_there_are_too_few() -> 
     assert groups["sex", "F"].figures["auroc"].value == pytest.approx(roc_auc_score(women["label"], women["score"]))
     ill = women[women["label"] == 1]
     assert groups["sex", "F"].figures["sensitivity"].value == pytest.approx((ill["score"] >= 0.4).mean())
+    healthy = women[women["label"] == 0]
+    assert groups["sex", "F"].figures["specificity"].value == pytest.approx((healthy["score"] < 0.4).mean())
+    assert (groups["sex", "F"].patients, groups["sex", "F"].positives) == (women["patient_id"].nunique(), len(ill))
     assert groups["sex", "not given"].figures.keys() <= {"sensitivity", "specificity"}
     assert groups["sex", "not given"].few.endswith(("positives", "negatives"))
     assert groups["sex", "M"].few == ""
@@ -203,7 +170,20 @@ def test_several_classes__means_and_each_class_against_the_rest() -> None:
     assert sheet.figures["auroc"].value == pytest.approx(roc_auc_score(label, given, multi_class="ovr"))
     assert sheet.figures["auroc/Virus"].value == pytest.approx(roc_auc_score(label == 2, given[:, 2]))
     assert sheet.figures["accuracy"].value == pytest.approx((given.argmax(1) == label).mean())
+    called = given.argmax(1)
+    assert sheet.figures["precision/Virus"].value == pytest.approx((label[called == 2] == 2).mean())
+    assert sheet.figures["sensitivity/Virus"].value == pytest.approx((called[label == 2] == 2).mean())
+    assert sheet.figures["f1"].value == pytest.approx(f1_score(label, called, average="macro"))
+    assert sheet.figures["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(label, called))
     assert sheet.operating_points == []
+    women = np.arange(200) % 2 == 0
+    by_sex = image_sheet(table.assign(sex=np.where(women, "F", "M")), None, math.nan, resamples=20).subgroups
+    accuracy = next(group for group in by_sex if group.name == "F").figures["accuracy"].value
+    assert accuracy == pytest.approx((called == label)[women].mean())
+    perfect = table.assign(**{f"score_{name}": label == k for k, name in enumerate(("Normal", "Bacteria", "Virus"))})
+    exact = image_sheet(perfect.astype({"score_Normal": float}), None, math.nan, resamples=20).figures
+    assert exact["accuracy"] == pytest.approx((1, 0.025 ** (1 / 200), 1))
+    assert exact["sensitivity/Virus"] == pytest.approx((1, 0.025 ** (1 / (label == 2).sum()), 1))
     counts = np.array([found.images for found in sheet.calibration.bins])
     gaps = [abs(found.share_positive.value - found.mean_score) for found in sheet.calibration.bins]
     assert sheet.calibration.figures["ece"].value == pytest.approx((counts / 200 * gaps).sum(), abs=1e-6)

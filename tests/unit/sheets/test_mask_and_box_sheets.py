@@ -36,6 +36,15 @@ def test_masks__figures_are_those_of_the_pixels() -> None:
         assert sheet.figures[name].low < expected[name] < sheet.figures[name].high
 
 
+def test_masks__area_error_is_predicted_less_true_and_no_share() -> None:
+    table, _ = masks_table()
+    error = mask_sheet(table, resamples=200).figures["area_error"]
+    assert error.value == pytest.approx((table["predicted_area"] - table["true_area"]).mean(), abs=1e-6)
+    assert error.value > 0
+    none = mask_sheet(table.assign(predicted_area=table["true_area"]), resamples=50).figures["area_error"]
+    assert str(none) == "0.000"  # nothing tells how far it could lie from 0
+
+
 def test_masks__groups_are_thirds_by_area_and_the_tables_own() -> None:
     table, _ = masks_table()
     groups = mask_sheet(table, resamples=50).groups
@@ -122,8 +131,23 @@ def test_boxes__average_precision_is_the_librarys_with_the_interval_of_a_plain_l
 def test_boxes__of_nothing_found_keep_an_interval() -> None:
     images, boxes, _, _ = boxes_tables()
     sheet = box_sheet(images, boxes.assign(true_positive=0), 0.5, resamples=50)
-    assert sheet.froc["8"].value == 0
-    assert sheet.froc["8"].high > 0.1
+    with_truth = images.loc[images["true_boxes"] > 0, "patient_id"].nunique()
+    expected = (0.0, 0.0, 1 - 0.025 ** (1 / with_truth))
+    assert sheet.froc["8"] == sheet.figures["froc_score"] == pytest.approx(expected)
+    assert sheet.figures["box_sensitivity"] == pytest.approx(expected)
+
+
+def test_boxes__a_false_one_on_each_image_is_a_rate_and_no_share() -> None:
+    images = pd.DataFrame({"image_id": range(20), "patient_id": range(20), "label": 1, "true_boxes": 1})
+    boxes = pd.DataFrame({"image_id": range(20), "score": 0.9, "true_positive": 0})
+    assert str(box_sheet(images, boxes, 0.5, resamples=50).figures["false_positives_per_image"]) == "1.000"
+
+
+def test_boxes__rsna_score_leaves_out_images_that_the_challenge_does() -> None:
+    images, boxes, _, _ = boxes_tables()
+    score = np.where(np.arange(40) % 4 == 0, np.nan, 0.5)
+    found = box_sheet(images.assign(rsna_score=score), boxes, 0.5, resamples=50).figures["rsna_score"]
+    assert found.value == pytest.approx(0.5)
 
 
 def test_boxes__of_unlabelled_images_count_for_nothing() -> None:

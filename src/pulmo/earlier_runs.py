@@ -19,6 +19,7 @@ from pulmo.errors import ConfigError
 from pulmo.predicted_masks import AutomaticMasks, lung_segmenter
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
+from pulmo.tasks.trust import built, check
 from pulmo.transforms.preprocess import Preprocess
 
 NOT_OF_TRAINING = (
@@ -48,7 +49,7 @@ def automatic_masks(config: DictConfig, run: Path) -> AutomaticMasks:
     task = lung_segmenter(Task.load_from_checkpoint(checkpoint), str(run))
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
     folder = Path(config.data.cache_dir).expanduser() / "lung_masks" / digest
-    return AutomaticMasks(task, instantiate(task.origin["preprocess"]), folder)
+    return AutomaticMasks(task, built(task.origin["preprocess"], checkpoint), folder)
 
 
 def gate(config: DictConfig) -> Gate | None:
@@ -65,6 +66,7 @@ def gate(config: DictConfig) -> Gate | None:
     task = Task.load_from_checkpoint(checkpoint)
     if not isinstance(task, ClassificationTask) or not task.is_binary:
         raise ConfigError(f"model.task.gate={run} is no classifier of two classes: give a run such as model=resnet18")
+    check(task.origin["preprocess"], checkpoint)
     theirs, ours = (_settings(part) for part in (task.origin["preprocess"], config.preprocess))
     differ = [f"preprocess.{key}={theirs[key]}" for key in theirs if key != "size" and theirs[key] != ours[key]]
     if differ:

@@ -142,9 +142,9 @@ class FinishedRun:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What the checkpoint says of itself: `task`, `preprocess` and `class_names` as plain values."""
-        import torch
+        from pulmo.tasks.stored import content_of
 
-        return dict(torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)["pulmo"]["origin"])
+        return dict(content_of(self.best, mapped=True)["pulmo"]["origin"])
 
     @cached_property
     def task(self) -> "Task":
@@ -160,9 +160,9 @@ class FinishedRun:
 
     def preprocess(self, **changes: Any) -> "Preprocess":
         """How its images were prepared; `changes` are fields of `Preprocess`, such as another source of masks."""
-        from hydra.utils import instantiate
+        from pulmo.tasks.trust import built
 
-        made: Preprocess = instantiate({**self.origin["preprocess"], **changes})
+        made: Preprocess = built({**self.origin["preprocess"], **changes}, self.best)
         return made
 
     def recorded(self, folder: Path, overrides: Sequence[str]) -> DictConfig:

@@ -12,8 +12,10 @@ from omegaconf import DictConfig
 
 from pulmo import config as configuration
 from pulmo import execution, run
+from pulmo.checkpoint import origin
 from pulmo.composition import CONF
 from pulmo.errors import ConfigError
+from pulmo.tasks import trust
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.detection import PARTS, DetectionTask
@@ -71,6 +73,7 @@ def test_option__composes_and_fits_the_signatures(
     config = composed(*overrides, data=data)
     execution.settle(config.trainer)
     configuration.check(config)
+    trust.check(origin(config, ["normal", "ill"], {}), "its checkpoint")  # else nobody could open it again
 
 
 @pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "experiment"])

@@ -18,6 +18,7 @@ from pulmo.errors import ConfigError, RunError
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
 from pulmo.run_data.selection import Selection, Wanted
+from pulmo.tasks import trust
 from pulmo.tasks.classification import ClassificationTask
 
 ON_WHAT = ("data", "preprocess.mask", "preprocess.missing")
@@ -68,9 +69,12 @@ def data_of(
     same_kind = own or _target(run) == node["_target_"]
     _as_the_run_had_it(run, origin, config, node, overrides, own)
     config.data.update(values)
+    if own:  # the folder may be somebody else's
+        trust.check(OmegaConf.to_container(config.data, resolve=True), run.folder / "config.yaml")
     configuration.check(config)
     datamodule: ChestDataModule = make(config.data)
     task = origin["task"]
+    trust.check(task, run.folder)
     datamodule.needs = get_class(task["_target_"]).needs(task)
     datamodule.check()
     if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:

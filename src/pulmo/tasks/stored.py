@@ -6,12 +6,27 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from pytorch_lightning import LightningModule
 
 from pulmo.errors import PulmoError
+from pulmo.tasks.trust import built
+
+
+def content_of(path: str | Path | IO[bytes], map_location: Any = "cpu", *, mapped: bool = False) -> dict[str, Any]:
+    """What a checkpoint of pulmo holds; with `mapped` weights are read from the disk as they are used.
+
+    No pickled code is run. Raises `PulmoError` where the file is no checkpoint of pulmo.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped or None)
+        known = {"task", "preprocess", "class_names"} - {*content["pulmo"]["origin"]}
+        _ = content["state_dict"]
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, LookupError, TypeError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise PulmoError(f"{path} is no checkpoint of pulmo ({said[0]})") from error
+    if known:
+        raise PulmoError(f"{path} is no checkpoint of pulmo (it lacks {', '.join(sorted(known))})")
+    return content
 
 
 class StoredTask(LightningModule):
@@ -48,18 +63,9 @@ class StoredTask(LightningModule):
         """
         if hparams_file is not None or weights_only is False:
             raise PulmoError("a checkpoint of pulmo needs no hparams_file, and no weights_only=False: leave them out")
-        try:
-            content = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
-            origin = content["pulmo"]["origin"]
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
-            raise PulmoError(f"{checkpoint_path} is no checkpoint of pulmo ({error})") from error
-        try:
-            task = instantiate(OmegaConf.create(origin["task"]), class_names=origin["class_names"], **arguments)
-        except InstantiationException as error:
-            if isinstance(error.__cause__, PulmoError):
-                raise error.__cause__ from None
-            said = str(error).splitlines()[0]
-            raise PulmoError(f"{checkpoint_path} cannot be rebuilt by this version of pulmo: {said}") from error
+        content = content_of(checkpoint_path, map_location)
+        origin = content["pulmo"]["origin"]
+        task = built(origin["task"], checkpoint_path, class_names=origin["class_names"], **arguments)
         if not isinstance(task, cls):
             raise PulmoError(
                 f"{checkpoint_path} holds a {type(task).__name__}, no {cls.__name__}: call it of that class, or of Task"

@@ -12,6 +12,13 @@ def best_checkpoint(run: str | Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def run_of_weights(weights: str | Path) -> Path | None:
+    """The run in whose folder a file of weights lies; None where it lies in none that says on whom it was trained."""
+    path = Path(weights).expanduser()
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    return folder if path.is_file() and (folder / "split.csv").is_file() else None
+
+
 def origin(config: DictConfig, class_names: list[str], further: dict[str, Any]) -> dict[str, Any]:
     """Plain values from which a task is rebuilt, and a reader knows how images were prepared.
 

@@ -22,7 +22,7 @@ from pulmo.callbacks.earlier_split import EarlierSplit
 from pulmo.callbacks.finetune import StagedFinetuning
 from pulmo.callbacks.stopping import Stopping
 from pulmo.callbacks.time_profile import TimeProfile
-from pulmo.checkpoint import origin
+from pulmo.checkpoint import origin, run_of_weights
 from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, DataError, PulmoError
 from pulmo.execution import settle
@@ -68,6 +68,9 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
         earlier.append(EarlierSplit(datamodule.preprocess.mask_run, "preprocess.mask", refuse=False))
+    weights_of = run_of_weights(str(config.model.weights))
+    if weights_of is not None:
+        earlier.append(EarlierSplit(weights_of, "model.weights", refuse=False))
     if config.predict and not datamodule.unlabelled():
         raise DataError(f"{config.data.root} has no unlabelled images to predict: leave out predict=true")
     if config.model.get("loss") is not None and "loss" not in config.model.task:

@@ -1,7 +1,6 @@
 """A finished run, opened from its folder alone: what every later command needs, and what to say where a part lacks."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pulmo import run_state
 from pulmo.checkpoint import best_checkpoint
 from pulmo.errors import DataError, RunError
+from pulmo.run_parts import configuration_of, plain_of, table_of, values_of, with_whole_labels
 from pulmo.run_state import State
 
 if TYPE_CHECKING:  # torch and pandas are loaded when a part is read: a mistyped name is told at once
@@ -64,16 +64,17 @@ class FinishedRun:
     @cached_property
     def config(self) -> DictConfig:
         """The resolved configuration."""
-        return _loaded(self._part("config.yaml"))
+        return configuration_of(self._part("config.yaml"))
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """The figures of metrics.json; null is None."""
         path = self._part("metrics.json")
-        try:
-            return dict(json.loads(path.read_text()))
-        except ValueError as error:
-            raise RunError(f"{path} cannot be read: {error}") from error
+        found = values_of(path)
+        for name, value in found.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise RunError(f"{path} cannot be read: {name} is {value!r}, which is no number")
+        return found
 
     @property
     def phantom(self) -> bool:
@@ -90,32 +91,41 @@ class FinishedRun:
     def overrides(self) -> list[str]:
         """The overrides that the run was begun with; empty where the folder does not know."""
         path = self.folder / "overrides.yaml"
-        return list(yaml.safe_load(path.read_text()) or []) if path.is_file() else []
+        if not path.is_file():
+            return []
+        found = plain_of(path)
+        if found is not None and not isinstance(found, list):
+            raise RunError(f"{path} cannot be read: it is no list")
+        return [str(item) for item in found or []]
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """The machine and packages that it ran on; empty where the folder does not know."""
         path = self.folder / "environment.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+        return values_of(path) if path.is_file() else {}
 
     @cached_property
     def split(self) -> "pd.DataFrame":
         """Who was in which split: `image_id, patient_id, split, label, path`, ids as text."""
-        return self._table("split.csv")
+        return self._table("split.csv", "image_id", "patient_id", "split")
 
     def predictions(self, split: "Split") -> "pd.DataFrame":
-        """One row an image: `image_id, patient_id, label, score, prediction`, further columns; ids as text."""
-        return self._table(f"predictions_{split}.csv")
+        """One row an image: `image_id, patient_id, label, score, prediction`, further columns; ids as text.
+
+        The label is a whole number, -1 where it is not known.
+        """
+        name = f"predictions_{split}.csv"
+        return with_whole_labels(self._table(name, "label"), self.folder / name)
 
     def boxes(self, split: "Split") -> "pd.DataFrame | None":
         """One row a predicted box, of a run that draws such; None of others."""
         name = f"boxes_{split}.csv"
-        return self._table(name) if self.has(name) else None
+        return self._table(name, "image_id") if self.has(name) else None
 
     def true_boxes(self, split: "Split") -> "pd.DataFrame | None":
         """One row a true box that those of `boxes` were measured against; None where the run has not written them."""
         name = f"true_boxes_{split}.csv"
-        return self._table(name) if self.has(name) else None
+        return self._table(name, "image_id") if self.has(name) else None
 
     def validation(self) -> "tuple[pd.DataFrame | None, str]":
         """The validation predictions of the checkpoint, checked; or None and why nothing can be fitted on them."""
@@ -126,12 +136,9 @@ class FinishedRun:
             return None, f"{lacking}: {self.folder} has predictions of best.ckpt alone"
         try:
             table = self.predictions("val")
-            if len(table) and {"score", "label"} <= {*table.columns}:
-                scored(table, "predictions_val.csv")
+            scored(table, "predictions_val.csv")
         except (RunError, DataError) as error:
             return None, f"{lacking}: {error}"
-        except ValueError as error:  # what pandas raises on a file that is empty or breaks off
-            return None, f"{lacking}: predictions_val.csv cannot be read ({error})"
         return table, ""
 
     @cached_property
@@ -174,7 +181,7 @@ class FinishedRun:
         from pulmo.environment import COMPOSED
 
         path, split = self._part(COMPOSED), self._part("split.csv")
-        config: Any = _loaded(path)
+        config: Any = configuration_of(path)
         config.run_dir, config.resume, config.trained_in = str(folder), None, None
         config.data.split, config.data.folds, config.data.fold = str(split), None, None
         config.find.lr = config.find.batch_size = False  # what was found is in the configuration
@@ -224,10 +231,8 @@ class FinishedRun:
             return ""
         return "" if best is None and self.checkpoint.name == "best.ckpt" else self.checkpoint.stem
 
-    def _table(self, name: str) -> "pd.DataFrame":
-        from pulmo.sheets.predictions import read_table
-
-        return read_table(self._part(name))
+    def _table(self, name: str, *columns: str) -> "pd.DataFrame":
+        return table_of(self._part(name), *columns)
 
     def _part(self, name: str) -> Path:
         path = self.folder / name
@@ -259,27 +264,35 @@ def opened(given: str | Path) -> FinishedRun:
     if not path.is_dir():
         raise RunError(f"no run {given}: give the folder of a run, a checkpoint, or last")
     if not any((path / name).exists() for name in ("config.yaml", "checkpoints", "metrics.json")):
-        below = _newest([*path.glob("*/checkpoints/best.ckpt")])
+        below = next(iter(sorted(runs_below(path), key=lambda run: -run.stat().st_mtime)), None)
         hint = f"; the newest of the runs in it is {below}" if below else ""
         raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json{hint}")
     return FinishedRun(path)
 
 
 def newest() -> Path:
-    """The newest run under outputs/ that has a checkpoint, jobs of sweeps among them; raises `RunError` if none."""
-    found = [*OUTPUTS.glob("*/*/checkpoints/best.ckpt"), *OUTPUTS.glob("multirun/*/*/checkpoints/best.ckpt")]
-    newest = _newest(found)
+    """The newest run anywhere under outputs/ that has a checkpoint; raises `RunError` if there is none."""
+    found = [folder / "checkpoints" / "best.ckpt" for folder in runs_below(OUTPUTS)]
+    newest = _newest([path for path in found if path.is_file()])
     if newest is None:
         raise RunError(f"no run with a checkpoint in {OUTPUTS.resolve()}: give its folder")
     return newest
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: an evaluation within one has figures too, and is none."""
+    return any((folder / name).exists() for name in ("config.yaml", "checkpoints"))
+
+
+def runs_below(folder: Path) -> Iterator[Path]:
+    """The folder itself where it is a run's, or all that are below it; not what a run keeps inside."""
+    if is_run(folder):
+        yield folder
+    elif folder.is_dir() and not folder.name.startswith("."):
+        for inside in folder.iterdir():
+            if inside.is_dir() and not inside.is_symlink():
+                yield from runs_below(inside)
+
+
 def _newest(checkpoints: Sequence[Path]) -> Path | None:
     return max(checkpoints, key=lambda path: path.stat().st_mtime).parents[1] if checkpoints else None
-
-
-def _loaded(path: Path) -> DictConfig:
-    try:
-        return DictConfig(OmegaConf.load(path))
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

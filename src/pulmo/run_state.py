@@ -9,6 +9,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pulmo.errors import RunError
+
 FILE, LOCK = "state.json", ".lock"
 
 
@@ -36,12 +38,18 @@ def write(folder: Path, state: State, cause: str | None = None) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of `state.json`, `state` as a `State`; an empty dict where no run has begun."""
+    """The content of `state.json`, `state` as a `State`; an empty dict where no run has begun.
+
+    Raises `RunError` where it cannot be read.
+    """
     path = folder / FILE
     if not path.is_file():
         return {}
-    known: dict[str, Any] = json.loads(path.read_text())
-    known["state"] = State(known["state"])
+    try:
+        known: dict[str, Any] = dict(json.loads(path.read_text()))
+        known["state"] = State(known["state"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise RunError(f"{path} cannot be read: {str(error) or type(error).__name__}") from error
     if known["state"] is State.RUNNING and not is_held(folder):
         known["state"] = State.CUT_OFF
     return known

@@ -39,7 +39,10 @@ def twice(folder: Path, change: Change) -> tuple[Path, Path]:
 def test_compare__a_run_differs_from_itself_by_nothing_in_every_resample(tmp_path: Path, change: Change) -> None:
     runs = [measured(opened(folder), folder.name, 200) for folder in twice(tmp_path, change)]
     (group,) = grouped(runs)
-    assert {name: tuple(apart) for name, apart in apart_of(*group).items()} == dict.fromkeys(group[0].values, (0, 0, 0))
+    for name, drawn in group[0].resampled.drawn.items():
+        np.testing.assert_array_equal(drawn, group[1].resampled.drawn[name])
+    assert {name: str(apart) for name, apart in apart_of(*group).items()} == dict.fromkeys(group[0].values, "0.000")
+    assert apart_of(group[0], group[0])["auroc"] == (0, 0, 0)
 
 
 def test_compare__runs_that_know_other_patients_are_not_paired(tmp_path: Path) -> None:
@@ -69,7 +72,7 @@ def test_compare__an_image_whose_label_lacks_is_not_labelled(tmp_path: Path) -> 
 def test_compare__prints_the_intervals_that_evaluate_and_report_print(tmp_path: Path, noise: float) -> None:
     run = opened(run_folder(tmp_path / "a", images=IMAGES, noise=noise))
     ours = {name: str(value) for name, value in measured(run, "a", 300).intervals.items()}
-    evaluation, report = evaluated(run, Wish(resamples=300)).images, Measured(run, 300).sheet
+    evaluation, report = evaluated(run, Wish(resamples=300)).sheets.images, Measured(run, 300).sheets.images
     assert evaluation is not None
     assert report is not None
     for name in ("auroc", "accuracy", "sensitivity", "specificity", "brier"):
@@ -83,7 +86,7 @@ def test_compare__prints_the_intervals_of_masks_that_evaluate_prints(tmp_path: P
         dice=0.5 + np.arange(60) / 200, iou=1.0, true_area=0.3, predicted_area=0.3, pixel_accuracy=0.9, label=1
     )
     table.to_csv(folder / "predictions_test.csv", index=False)
-    masks = evaluated(opened(folder), Wish(resamples=300)).masks
+    masks = evaluated(opened(folder), Wish(resamples=300)).sheets.masks
     assert masks is not None
     ours = measured(opened(folder), "a", 300).intervals
     for name in ("dice", "iou"):

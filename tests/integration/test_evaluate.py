@@ -202,6 +202,26 @@ def test_other_classes__are_refused_with_the_remedy(own: Path, phantoms: Path) -
     assert "give data.labels=binary" in output
 
 
+@pytest.mark.parametrize("names", ["[pneumonia,normal]", "['Lung Opacity','No Lung Opacity']"])
+def test_classes_in_another_order__are_never_taken_by_their_place(
+    own: Path, phantoms: Path, tmp_path: Path, names: str
+) -> None:
+    for label, old in (("No Lung Opacity", "NORMAL"), ("Lung Opacity", "PNEUMONIA")):
+        shutil.copytree(phantoms / "kermany" / "test" / old, tmp_path / "folder" / label)
+    status, output = evaluate(own, "data=folder", f"data.root={tmp_path / 'folder'}", f"data.classes={names}")
+    assert status == 1
+    assert "Traceback" not in output
+    assert ("give data.classes in the run's order" in output) == names.startswith("['Lung")
+
+
+def test_prevalence__of_several_classes_is_refused(own: Path) -> None:
+    table = pd.read_csv(own / "predictions_test.csv").assign(score_a=0.2, score_b=0.3, score_c=0.5)
+    table.to_csv(own / "predictions_test.csv", index=False)
+    status, output = evaluate(own, "--prevalence", "0.1")
+    assert status == 1
+    assert "PPV and NPV are of two classes" in output
+
+
 def test_run_without_validation__measures_the_rest_and_says_so(own: Path) -> None:
     (own / "predictions_val.csv").unlink()
     status, output = evaluate(own)
@@ -257,7 +277,8 @@ def test_spoilt_predictions__are_told(own: Path) -> None:
     (own / "predictions_test.csv").write_text("")
     status, output = evaluate(own)
     assert status == 1
-    assert "give --again" in output
+    assert "predictions_test.csv cannot be read: No columns" in output
+    assert "--again computes it anew" in output
 
 
 def test_lungs__have_a_sheet_of_masks(lungs: Path, tmp_path: Path, drawn: None) -> None:

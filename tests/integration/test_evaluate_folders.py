@@ -102,6 +102,112 @@ def test_folder_that_cannot_be_written__names_the_remedy(own: Path, tmp_path: Pa
     assert (tmp_path / "elsewhere" / "evaluation.html").is_file()
 
 
+@pytest.mark.parametrize("out", [".", "evaluations"])
+def test_out__that_holds_other_files_is_refused(own: Path, out: str) -> None:
+    before = (own / "metrics.json").read_bytes()
+    (own / "evaluations").mkdir()
+    (own / "evaluations" / "mine.txt").touch()
+    status, output = evaluate(own, "--out", own / out)
+    assert status == 1
+    assert "holds other files, and no earlier evaluation: give an empty folder" in output
+    assert (own / "metrics.json").read_bytes() == before
+
+
+def test_intervals__stand_in_their_columns_and_the_page_warns(own: Path) -> None:
+    assert evaluate(own, "--split", "val")[0] == 0
+    folder = own / "evaluations" / "rsna_val"
+    table = pd.read_csv(folder / "intervals.csv").dropna()
+    assert (table["low"] <= table["value"] + 1e-9).all()
+    assert (table["value"] <= table["high"] + 1e-9).all()
+    assert (table["low"] < table["high"]).any()
+    page = (folder / "evaluation.html").read_text()
+    assert 'class="warning">these are the run&#39;s validation images' in page
+    assert "on these very images" in page
+    assert "never on these images" not in page
+    assert evaluate(own)[0] == 0
+    assert "never on these images" in (own / "evaluations" / "rsna_test" / "evaluation.html").read_text()
+
+
+def test_stored_predictions__that_lack_images_are_told_and_measured_as_they_are(own: Path) -> None:
+    table = pd.read_csv(own / "predictions_test.csv", dtype={"image_id": str})
+    kept = table.drop(index=table.index[table["label"] == 0][:2])
+    kept.to_csv(own / "predictions_test.csv", index=False)
+    status, output = evaluate(own)
+    assert status == 0
+    assert f"2 of {len(table)} test images of the run are not there, such as " in output
+    figures = figures_of(own / "evaluations" / "rsna_test")
+    assert figures["accuracy"] == pytest.approx((kept["prediction"] == kept["label"]).mean())
+    intervals = pd.read_csv(own / "evaluations" / "rsna_test" / "intervals.csv", index_col="figure")
+    assert intervals.loc["auroc", "value"] == pytest.approx(figures["auroc"], abs=1e-6)
+
+
+def test_validation__that_is_spoilt_costs_what_is_fitted_alone(own: Path) -> None:
+    table = pd.read_csv(own / "predictions_val.csv")
+    table.drop(columns="label").to_csv(own / "predictions_val.csv", index=False)
+    status, output = evaluate(own, "--threshold", "0.3")
+    assert status == 0
+    assert "predictions_val.csv has no column label" in output
+
+
+def test_run_without_its_configuration__is_measured_on_another_data_set(own: Path, phantoms: Path) -> None:
+    for name in ("config.yaml", "composed.yaml", "overrides.yaml"):
+        (own / name).unlink()
+    place = ["data=kermany", f"data.root={phantoms / 'kermany'}", "data.cache=ram", "strategy=cpu"]
+    status, output = evaluate(own, *place)
+    assert status == 0, output
+    assert "60 images" in output
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+data=rsnaa", "no data=rsnaa"),
+        ("data.preprocess.size=64", "how they are prepared is the run's"),
+        ("data.split_seed=3", "--split says which images"),
+        ("~data.root", "is no option"),
+    ],
+)
+def test_overrides__are_taken_or_refused_and_never_passed_over(own: Path, override: str, said: str) -> None:
+    status, output = evaluate(own, override)
+    assert status == 1
+    assert said in output
+
+
+def test_overrides__with_a_plus_name_the_data_all_the_same(own: Path, phantoms: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(phantoms / "rsna", tmp_path / "moved")
+    assert evaluate(own, f"++data.root={moved}", "data.cache=ram", "strategy=cpu")[0] == 0
+    assert facts_of(own / "evaluations" / "rsna_test")["root"] == str(moved)
+
+
+def test_weights_of_a_run__that_has_learnt_the_test_images_are_told(own: Path, tmp_path: Path) -> None:
+    split = pd.read_csv(own / "split.csv", dtype=str)
+    earlier = tmp_path / "earlier"
+    (earlier / "checkpoints").mkdir(parents=True)
+    shutil.copy(own / "checkpoints" / "best.ckpt", earlier / "checkpoints")
+    shutil.copy(own / "config.yaml", earlier)
+    split.assign(split="train").to_csv(earlier / "split.csv", index=False)
+    config = (own / "config.yaml").read_text()
+    assert "weights: none" in config
+    weights = f"weights: {earlier / 'checkpoints' / 'best.ckpt'}"
+    (own / "config.yaml").write_text(config.replace("weights: none", weights, 1))
+    status, output = evaluate(own)
+    assert status == 0
+    assert "test images are ones that" in output
+    assert "the run whose weights it began with, was trained or chosen on: the figures are too good" in output
+
+
+def test_skipped_images__are_counted_where_they_would_have_been_measured(
+    own: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(phantoms / "kermany", tmp_path / "moved"))
+    film = next((moved / "test").rglob("*.jpeg"))
+    film.write_bytes(b"")
+    place = ["data=kermany", f"data.root={moved}", "data.cache=ram", "data.on_error=skip", "strategy=cpu"]
+    status, output = evaluate(own, *place)
+    assert status == 0
+    assert "left out: 1 images that cannot be read" in output
+
+
 def test_another_hospital__numbered_alike_in_part_is_measured_whole(own: Path, phantoms: Path, tmp_path: Path) -> None:
     split = pd.read_csv(own / "split.csv", dtype=str)
     pd.concat([split[:2], split.assign(image_id=split["image_id"] + "b", patient_id=split["patient_id"] + "b")]).to_csv(

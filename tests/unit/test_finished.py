@@ -28,11 +28,14 @@ def _run(folder: Path, *, state: State | None = State.FINISHED) -> Path:
 
 def test_opened__last_is_the_newest_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folders = [_run(tmp_path / "outputs" / name) for name in ("rsna_vgg16/a", "multirun/b/job", "rsna_vgg16/c")]
-    for folder, time in zip(folders, (100, 300, 200), strict=True):
-        os.utime(folder / "checkpoints" / "best.ckpt", (time, time))
+    names = ("rsna_vgg16/a", "multirun/b/job", "rsna_vgg16/c", "mine", "a/b/c/deep")
+    folders = [_run(tmp_path / "outputs" / name) for name in names]
     (tmp_path / "outputs" / "rsna_vgg16" / "begun").mkdir()
-    assert opened("last").folder.resolve() == folders[1]
+    for newest_one in range(len(folders)):  # wherever run_dir= has put it
+        for number, folder in enumerate(folders):
+            time = 300 if number == newest_one else 100
+            os.utime(folder / "checkpoints" / "best.ckpt", (time, time))
+        assert opened("last").folder.resolve() == folders[newest_one]
 
 
 def test_newest__without_any_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +187,36 @@ def test_place__a_folder_named_from_where_the_run_was_started_is_found_there(
     config = OmegaConf.create({"data": {"root": "data", "masks": None}})
     run.place(config, [])
     assert config.data.root == "data"
+
+
+BROKEN = {
+    "metrics.json": ("{", "[1]", '{"test/auroc": "0,5"}', "null", ""),
+    "environment.json": ("{", "", "[]"),
+    "overrides.yaml": ("a: [", "a: 1"),
+    "config.yaml": ("a: [", "", "- a"),
+    "state.json": ("{", "[]", '{"state": "gone"}'),
+    "split.csv": ("", "a,b\n1,2\n"),
+    "predictions_test.csv": ("", "image_id,score\n1,2\n", "image_id,label\n1,PNEUMONIA\n"),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, text) for name, texts in BROKEN.items() for text in texts])
+def test_parts__one_that_is_broken_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (_run(tmp_path / "run") / name).write_text(content)
+    run = opened(tmp_path / "run")
+    read = {
+        "metrics.json": lambda: run.metrics,
+        "environment.json": lambda: run.environment,
+        "overrides.yaml": lambda: run.overrides,
+        "config.yaml": lambda: run.config,
+        "state.json": lambda: run.state,
+        "split.csv": lambda: run.split,
+        "predictions_test.csv": lambda: run.predictions("test"),
+    }
+    with pytest.raises(RunError, match=rf"{re.escape(name)} (cannot be read|has no column)"):
+        read[name]()
+
+
+def test_predictions__labels_are_whole_numbers_though_some_lack(tmp_path: Path) -> None:
+    (_run(tmp_path / "run") / "predictions_test.csv").write_text("image_id,label,score\na,1,0.5\nb,,0.5\n")
+    assert opened(tmp_path / "run").predictions("test")["label"].tolist() == [1, -1]

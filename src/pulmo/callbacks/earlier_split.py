@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from pulmo.errors import ConfigError, DataError
@@ -30,6 +31,8 @@ class EarlierSplit(Callback):
         if stage != "fit":
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not self._knows(type(datamodule)):
+            return
         theirs, ours = pd.read_csv(self.run / "split.csv", dtype=str, keep_default_na=False), datamodule.table
         seen = ours["split"].eq("val") & _among(ours, theirs[theirs["split"] == "train"])
         seen |= ours["split"].eq("test") & _among(ours, theirs[theirs["split"].isin(["train", "val"])])
@@ -43,6 +46,13 @@ class EarlierSplit(Callback):
         if self.refuse:
             raise DataError(found)
         log.warning("%s", found)
+
+    def _knows(self, data: type) -> bool:
+        """Whether the earlier run was trained on data of this kind, so that names mean the same; or nobody knows."""
+        path = self.run / "config.yaml"
+        known = yaml.safe_load(path.read_text()) if path.is_file() else None
+        target = ((known or {}).get("data") or {}).get("_target_")
+        return target is None or str(target) == f"{data.__module__}.{data.__qualname__}"
 
 
 def _among(ours: pd.DataFrame, theirs: pd.DataFrame) -> "pd.Series[bool]":

@@ -8,11 +8,8 @@ from pathlib import Path
 
 from pulmo import run_state
 from pulmo.errors import RunError
-from pulmo.finished import FinishedRun, opened
+from pulmo.finished import FinishedRun, is_run, opened, runs_below
 from pulmo.run_state import State
-
-PARTS = ("config.yaml", "checkpoints")
-"""A run's folder has one of these; an evaluation within it has figures too, and is no run."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def chosen(arguments: Sequence[str]) -> Chosen:
     by_name = True
     for argument in arguments:
         places = list(_places(argument))
-        by_name &= len(places) == 1 and not _is_pattern(argument) and _is_run(Path(argument)) | (argument == "last")
+        by_name &= len(places) == 1 and not _is_pattern(argument) and is_run(Path(argument)) | (argument == "last")
         found |= {place.resolve(): FinishedRun(place) for place in places}
     runs, left_out = [], {}
     for run in found.values():
@@ -51,30 +48,16 @@ def chosen(arguments: Sequence[str]) -> Chosen:
 
 def _places(argument: str) -> Iterator[Path]:
     path = Path(argument).expanduser()
-    if argument == "last" or path.suffix == ".ckpt" or _is_run(path):
+    if argument == "last" or path.suffix == ".ckpt" or is_run(path):
         yield opened(argument).folder
         return
     matches = [path] if path.is_dir() else [Path(match) for match in glob.glob(str(path), recursive=True)]
-    runs = {match for match in matches if _is_run(match)}
+    runs = {match for match in matches if is_run(match)}
     outside = [match for match in matches if match.is_dir() and not runs.intersection(match.parents)]
-    below = {place for folder in outside for place in _runs_in(folder)}
+    below = {place for folder in outside for place in runs_below(folder)}
     if not below:
         raise RunError(f"{argument}: no run there; give folders of runs, of sweeps, a pattern in quotes, or last")
     yield from sorted(below, key=_natural)
-
-
-def _runs_in(folder: Path) -> Iterator[Path]:
-    """The folder itself where it is a run's, or all that are below it; not what a run keeps inside."""
-    if _is_run(folder):
-        yield folder
-    elif not folder.name.startswith("."):
-        for inside in folder.iterdir():
-            if inside.is_dir() and not inside.is_symlink():
-                yield from _runs_in(inside)
-
-
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in PARTS)
 
 
 def _is_pattern(argument: str) -> bool:
@@ -91,18 +74,17 @@ def _unfinished(run: FinishedRun) -> str | None:
     try:
         known = run_state.read(run.folder)
         _ = run.config if run.has("config.yaml") else None
-    except ValueError:
-        return "its state.json cannot be read"
+        _ = run.overrides, run.environment
     except RunError as error:
         return str(error)
     state = known.get("state")
     if state not in (None, State.FINISHED):
         cause = known.get("cause")
         return f"{'still running' if state is State.RUNNING else state}{f': {cause}' if cause else ''}"
+    if not run.has("metrics.json"):
+        return "it has no metrics.json: it was not tested, or ended early"
     try:
         tested = any(name.startswith("test/") for name in run.metrics)
-    except RunError:
-        return "it has no metrics.json: it was not tested, or ended early"
-    except ValueError:
-        return "its metrics.json cannot be read"
+    except RunError as error:
+        return str(error)
     return None if tested else "its metrics.json has no test figures"

@@ -12,7 +12,7 @@ from pulmo.errors import DataError, RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Floats, Interval, Resampled, Weighted, resampled, together
 from pulmo.metrics.weighted import BinaryFigures, MulticlassFigures, Ratios
-from pulmo.sheets.predictions import labelled_rows, patients_of
+from pulmo.sheets.predictions import class_names_of, labelled_rows, patients_of
 
 PRIMARY = ("rsna_score", "dice", "auroc", "accuracy")
 """The figure that a test is about: the first of these that the run has."""
@@ -57,7 +57,7 @@ class Tested:
     @property
     def class_names(self) -> list[str]:
         """Names of more than two classes; empty for two."""
-        return [str(name).removeprefix("score_") for name in self.table if str(name).startswith("score_")]
+        return list(class_names_of(self.table))
 
     @property
     def is_binary(self) -> bool:
@@ -141,8 +141,6 @@ def tested(run: FinishedRun, label: str, resamples: int) -> Tested:
         table = labelled_rows(run.predictions("test"), path, "image_id", "patient_id", "score", "prediction")
     except DataError as error:
         raise RunError(str(error)) from error
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
     found = Tested(run, label, table.reset_index(drop=True), resamples)
     if not {*PRIMARY} & found.values.keys():
         raise RunError(f"{path} has images of one class alone: there is no figure to compare")

@@ -13,11 +13,12 @@ from pulmo.errors import DataError
 log = logging.getLogger(__name__)
 
 Choice = Literal["raise", "skip"]
+KEPT = ["image_id", "path", "split"]
 
 
 def nothing() -> pd.DataFrame:
-    """The list of what was left out, still empty: `image_id, path, cause`."""
-    return pd.DataFrame(columns=["image_id", "path", "cause"])
+    """The list of what was left out, still empty: `image_id, path, split, cause`; the split as far as it was known."""
+    return pd.DataFrame(columns=["image_id", "path", "split", "cause"])
 
 
 def with_masks(table: pd.DataFrame, folder: str | None, missing: Choice) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -34,7 +35,7 @@ def with_masks(table: pd.DataFrame, folder: str | None, missing: Choice) -> tupl
             f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
         )
     log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
-    return table[~without], table.loc[without, ["image_id", "path"]].assign(cause="no lung mask")
+    return table[~without], table.loc[without, KEPT].assign(cause="no lung mask")
 
 
 def without_failures(
@@ -56,7 +57,7 @@ def without_failures(
     table = table.drop(index=failed.index).reset_index(drop=True)
     if (table["split"] == "train").any():  # else nothing is trained, only tested
         splits.check(table, table["split"])
-    return table, failed[["image_id", "path"]].assign(cause=causes)
+    return table, failed[KEPT].assign(cause=causes)
 
 
 def lost_boxes(measured: Sequence[RadiographDataset]) -> int:

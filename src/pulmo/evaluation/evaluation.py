@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -18,12 +19,14 @@ from pulmo.evaluation.predicting import Predicted, predict
 from pulmo.finished import FinishedRun
 from pulmo.metrics.classification import binary_metrics, multiclass_metrics
 from pulmo.run_data.opening import ON_WHAT, WHERE, data_name, data_of
-from pulmo.run_data.selection import COPIES, OF_VALIDATION, Wanted, seen_of
+from pulmo.run_data.past import earlier_pasts, past_of
+from pulmo.run_data.selection import COPIES, OF_SPLIT, Wanted, said_of_lost
 from pulmo.sheets.images import ImageSheet
-from pulmo.sheets.predictions import scored
+from pulmo.sheets.predictions import class_names_of, scored
 from pulmo.sheets.whole import Sheets, sheets_of
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
+from pulmo.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +84,11 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
     table = predicted.images
-    if wish.threshold is not None and any(str(name).startswith("score_") for name in table):
-        raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
+    if class_names_of(table):
+        if wish.threshold is not None:
+            raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
+        if wish.prevalence is not None:
+            raise ConfigError("--prevalence: PPV and NPV are of two classes, the run tells several apart")
     sheets = sheets_of(
         table,
         predicted.boxes,
@@ -102,13 +108,13 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
 
 def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any]] | None:
     """The run's own predictions; None where they are not there, or not at this cut-off."""
-    split = wish.split or "test"
+    split: Wanted = wish.split or "test"
     if split == "all" or not run.has(f"predictions_{split}.csv"):
         return None
     try:
         table, boxes, true_boxes = run.predictions(split), run.boxes(split), run.true_boxes(split)
-    except ValueError as error:
-        raise RunError(f"the {split} predictions of {run.folder} cannot be read ({error}): give --again") from error
+    except RunError as error:
+        raise RunError(f"{error}; --again computes it anew") from error
     masks_or_boxes = "dice" in table or "predicted_boxes" in table
     if cut.changed and masks_or_boxes:
         return None  # each image's figures are of one cut-off
@@ -120,18 +126,39 @@ def _stored(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted
         for name, value in known.items()
         if name.startswith(f"{split}/")
     }
-    metrics = figures if figures or masks_or_boxes else _measured(table, cut.value)
+    whole = figures.get("images") in (None, len(table))  # else rows were taken out: they are other images
+    if not whole or not figures:
+        figures = {} if masks_or_boxes else _measured(table, cut.value)
     root = run.config.data.root if run.has("config.yaml") else None
     phantom = bool(run.environment.get("phantom"))
     facts = _facts(run, data_name(run), root, split, own=True, phantom=phantom, by="the run's own predictions")
-    return Predicted(table, metrics, boxes, true_boxes), facts
+    return Predicted(table, figures, boxes, true_boxes), facts
 
 
-def _notes_of_stored(run: FinishedRun, split: str, table: pd.DataFrame) -> list[str]:
-    if split == "val":
-        return [OF_VALIDATION]
-    crossing = seen_of(run.split, table) if run.has("split.csv") else ""
-    return [crossing] if crossing else []
+def _notes_of_stored(run: FinishedRun, split: Split, table: pd.DataFrame) -> list[str]:
+    """What must be known of the run's own predictions: whom it has seen, and which images have none."""
+    notes = [OF_SPLIT[split]] if split in OF_SPLIT else []
+    past = past_of(run)
+    if past.split is not None:
+        there = {*table["image_id"]}
+        gone = [str(name) for name in past.roles.index[past.roles == split] if name not in there]
+        notes += [said_of_lost(gone, past, split)] if gone else []
+    if split != "test" or not {"image_id", "patient_id"} <= {*table.columns}:
+        return notes
+    known = int(table["patient_id"].isin(past.seen_patients).sum())
+    if known:
+        notes.append(
+            f"{known:,} of {len(table):,} test images are of patients that the run was trained or chosen on: the "
+            "figures are too good; --again leaves them out"
+        )
+    for earlier in earlier_pasts(run):
+        seen = earlier.learnt and earlier.kind == past.kind and earlier.seen_in(table)
+        if np.any(seen):
+            notes.append(
+                f"{int(np.sum(seen)):,} of {len(table):,} test images are ones that {earlier.who}, was trained or "
+                "chosen on: the figures are too good"
+            )
+    return notes
 
 
 def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predicted, dict[str, Any], list[str]]:
@@ -155,12 +182,13 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
         phantom=is_phantom(measured.config),
         by="its network, by Lightning's Trainer",
     )
-    if not selection.shared and selection.known is not None:
+    if not selection.shared and selection.past.split is not None:
         facts["told_apart"] = COPIES
     notes = [*measured.notes, *selection.notes]
     if run.environment.get("phantom") and not facts["phantom"]:
         notes.append("the run was trained on drawn phantoms, not on patients")
-    skipped, lost = selection.missed(left := measured.datamodule.skipped["image_id"]), selection.lost(left)
+    left_out = measured.datamodule.skipped
+    skipped, lost = selection.missed(left_out), selection.lost(left_out["image_id"])
     notes += [lost] if lost else []
     notes += [f"left out: {skipped} images that cannot be read, or have no lung mask"] if skipped else []
     return predicted, facts, notes

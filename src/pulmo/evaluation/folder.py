@@ -30,9 +30,11 @@ def write(of: Evaluation, out: Path | None) -> Path:
     """Write `evaluation.json`, `predictions.csv`, `metrics.json`, `intervals.csv`, `figures/` and `evaluation.html`.
 
     An earlier evaluation of the same kind is replaced whole; another one has a folder of its own, see `folder_of`.
-    Raises `RunError` where the folder cannot be written.
+    Raises `RunError` where the folder cannot be written, or `out` holds anything but an earlier evaluation.
     """
     folder = out or folder_of(of.run.folder / "evaluations", of.facts)
+    if out is not None and not (out / WHOLE).exists() and out.is_dir() and any(out.iterdir()):
+        raise RunError(f"--out {out} holds other files, and no earlier evaluation: give an empty folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".part", dir=folder) as part:

@@ -36,7 +36,9 @@ def page_of(of: Evaluation, figures: Mapping[str, tuple[Figure, str]]) -> str:
     images = of.sheets.images
     curves = [*shown("roc", "precision_recall", "scores"), *alone("confusion")]
     if images is not None and images.operating_points:
-        sections.append(Section("Operating points", [*sheet_blocks.operating_points(images), *curves]))
+        of_validation = of.facts["own"] and of.facts["split"] == "val"
+        points = sheet_blocks.operating_points(images, of_validation=of_validation)
+        sections.append(Section("Operating points", [*points, *curves]))
     elif curves:
         sections.append(Section("Curves", curves))
     if of.sheets.probabilities is not None:

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
 from pulmo.sheets.predictions import patients_of
@@ -25,10 +24,7 @@ class Measured:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The labelled test images."""
-        try:
-            table = self.run.predictions("test")
-        except ValueError as error:  # pandas' own are of this kind
-            raise RunError(f"predictions_test.csv cannot be read: {error}") from error
+        table = self.run.predictions("test")
         return table[table["label"] >= 0].reset_index(drop=True)
 
     @property

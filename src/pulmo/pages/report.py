@@ -13,6 +13,7 @@ from pulmo.report import sheet_blocks
 from pulmo.report.html import Block, Picture, Pictures, Section, Text, page
 from pulmo.report.run_figures import write_figures
 from pulmo.sharded import ShardedStrategy
+from pulmo.sheets.predictions import class_names_of
 from pulmo.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -124,16 +125,11 @@ def _class_names(run: FinishedRun) -> list[str]:
     try:
         return run.class_names
     except MENDABLE:
-        names = _columns_of_scores(run)
-        return names if len(names) > 2 else ["negative", "positive"]
-
-
-def _columns_of_scores(run: FinishedRun) -> list[str]:
-    try:
-        columns = run.predictions("test").columns
-    except MENDABLE:
-        return []
-    return [str(name).removeprefix("score_") for name in columns if str(name).startswith("score_")]
+        try:
+            names = class_names_of(run.predictions("test"))
+        except MENDABLE:
+            names = ()
+        return list(names) or ["negative", "positive"]
 
 
 def _task(run: FinishedRun) -> Task | None:

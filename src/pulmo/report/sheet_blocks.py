@@ -22,9 +22,13 @@ INTERVALS = (
     "patient."
 )
 POINTS = (
-    "Cut-offs of policies are fitted on the run's validation, never on these images. PPV and NPV hold where "
-    "{prevalence:.0f} % of images are positive, as here{elsewhere}."
+    "Cut-offs of policies are fitted on the run's validation{fitted}. PPV and NPV hold where {prevalence:.0f} % of "
+    "images are positive, as here{elsewhere}."
 )
+FITTED = {
+    False: ", never on these images",
+    True: ": on these very images, so that they look better here than elsewhere",
+}
 SUBGROUPS = f"A mean hides whom it fails: the same figures at the cut-off. {tables.DASH}"
 RELIABILITY = (
     "Share of positive images against their mean score, in 15 bins of equal width, with 95 % intervals, and how many "
@@ -50,13 +54,17 @@ def masks_and_boxes(sheets: Sheets) -> list[Block]:
     return [*blocks, Grid(froc, tables.FROC)] if len(froc) else blocks
 
 
-def operating_points(sheet: ImageSheet) -> list[Block]:
-    """The cut-offs at which the classifier could work, what comes of each, and which are absent."""
+def operating_points(sheet: ImageSheet, *, of_validation: bool = False) -> list[Block]:
+    """The cut-offs at which the classifier could work, what comes of each, and which are absent.
+
+    `of_validation`: the images are those that the cut-offs were fitted on.
+    """
     absent = tables.absent_points(sheet)
     said: list[Block] = [Text(f"Absent are {absent}.", "warning")] if absent else []
     asked = sheet.asked_prevalence
     elsewhere = "; `pulmo evaluate RUN --prevalence 0.05` gives those elsewhere"
     text = POINTS.format(
+        fitted=FITTED[of_validation],
         prevalence=100 * sheet.prevalence,
         elsewhere=elsewhere if asked is None else f", or {100 * asked:.3g} %, by Bayes' theorem",
     )

@@ -17,6 +17,7 @@ from pulmo.data.datamodule import ChestDataModule
 from pulmo.errors import ConfigError, RunError
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
+from pulmo.run_data.past import earlier_pasts, past_of
 from pulmo.run_data.selection import Selection, Wanted
 from pulmo.tasks import trust
 from pulmo.tasks.classification import ClassificationTask
@@ -29,6 +30,13 @@ WHERE = ("strategy", "trainer.precision", "trainer.accelerator")
 
 OF_TRAINING = ("callbacks", "logger", "find", "sweep", "finetune", "augment", "model", "threshold", "optimizer")
 """Parts of a configuration that nothing is built from here; some refer to the folder of a run."""
+
+
+OF_THE_RUN = (
+    *("data.split.", "data.split_seed.", "data.folds.", "data.fold.", "data.val_fraction.", "data.test_fraction."),
+    *("data.preprocess.", "data.augment.", "data.sampling.", "data.seed."),
+)
+"""Beginnings of keys, a dot behind them, that say what the run's own split and preparation say already."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ def data_of(
     the data set's classes are not the run's; `DataError` where there is no such folder; `RunError` where the run's
     folder lacks what says which images are its own.
     """
+    overrides = [override.lstrip("+") for override in overrides]
     _check(overrides, taken)
     own = not any(override.startswith("data=") for override in overrides)
     origin = _origin(run)
@@ -66,7 +75,6 @@ def data_of(
     for part in OF_TRAINING:
         config.pop(part, None)
     node = _own_data(run, overrides) if own else config.data
-    same_kind = own or _target(run) == node["_target_"]
     _as_the_run_had_it(run, origin, config, node, overrides, own)
     config.data.update(values)
     if own:  # the folder may be somebody else's
@@ -81,8 +89,8 @@ def data_of(
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
     told_apart = issubclass(get_class(task["_target_"]), ClassificationTask) and "class_names" in origin
     notes = _class_notes(origin["class_names"], datamodule) if told_apart else []
-    selection = Selection(run.split if run.has("split.csv") else None, own, same_kind, wanted)
-    if own and selection.known is None:
+    selection = Selection(past_of(run), own, str(node["_target_"]), wanted, earlier_pasts(run))
+    if own and selection.past.split is None:
         raise RunError(
             f"{run.folder} has no split.csv, so its own test images are not known: give data=NAME for others"
         )
@@ -103,16 +111,12 @@ def _origin(run: FinishedRun) -> dict[str, Any]:
     return {name: OmegaConf.to_container(part, resolve=True) for name, part in known.items()}
 
 
-def _target(run: FinishedRun) -> str:
-    return str(OmegaConf.select(run.config, "data._target_") or "") if run.has("config.yaml") else ""
-
-
 def _check(overrides: Sequence[str], taken: Sequence[str]) -> None:
     for override in overrides:
-        key, given, _ = override.lstrip("+").partition("=")
-        if override.startswith("-") or not given:
+        key, given, _ = override.partition("=")
+        if override.startswith(("-", "~")) or not given:
             raise ConfigError(f"{override} is no option, and no override such as data.root=FOLDER")
-        if key in ("data.split", "data.folds", "data.fold", "data.preprocess", "data.augment"):
+        if f"{key}.".startswith(OF_THE_RUN):
             raise ConfigError(f"{override}: --split says which images are measured; how they are prepared is the run's")
         if not any(key == known or key.startswith(f"{known}.") for known in taken):
             raise ConfigError(
@@ -177,9 +181,8 @@ def _as_the_run_had_it(
         plain["batch_size"] = batch
     config.data = plain
     config.preprocess = plain["preprocess"]
-    precision = OmegaConf.select(recorded, "trainer.precision")
-    if precision and "trainer.precision" not in given:
-        config.trainer.precision = precision
+    if "trainer.precision" not in given:
+        config.trainer.precision = run.precision
     config.trainer.devices, config.trainer.num_nodes = 1, 1
 
 

@@ -61,8 +61,8 @@ def scored(table: pd.DataFrame, what: str = "predictions") -> Scored:
     Raises `DataError` where a column is missing, a score is no number between 0 and 1, or nothing is labelled.
     """
     labelled = labelled_rows(table, what, "score")
-    classes = [column for column in table.columns if column.startswith("score_")]
-    classes = classes if len(classes) > 2 else []  # of two classes there is `score` alone; a user may have added more
+    names = class_names_of(table)
+    classes = [f"score_{name}" for name in names]
     columns = classes or ["score"]
     scores = labelled[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = ~((scores >= 0) & (scores <= 1)).all(1)
@@ -73,8 +73,16 @@ def scored(table: pd.DataFrame, what: str = "predictions") -> Scored:
     if labels.max() >= max(2, len(classes)):
         raise DataError(f"{what}: label {labels.max()} with {max(2, len(classes))} classes: no columns score_CLASS")
     probabilities = scores if classes else np.column_stack([1 - scores[:, 0], scores[:, 0]])
-    names = tuple(column.removeprefix("score_") for column in classes)
     return Scored(labelled.reset_index(drop=True), probabilities, labels, names)
+
+
+def class_names_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """Names of more than two classes, by the columns `score_NAME` of a predictions table; empty for two.
+
+    Of two classes there is `score` alone: a column or two of such names are a user's own.
+    """
+    names = [str(column).removeprefix("score_") for column in table if str(column).startswith("score_")]
+    return tuple(names) if len(names) > 2 else ()
 
 
 def labelled_rows(table: pd.DataFrame, what: str, *columns: str) -> pd.DataFrame:

@@ -54,3 +54,15 @@ def test_earlier_split__where_it_is_not_refused_it_is_told(tmp_path: Path, caplo
 def test_earlier_split__a_folder_without_a_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no split\.csv"):
         EarlierSplit(tmp_path, "preprocess.mask", refuse=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"), [("types.SimpleNamespace", True), ("pulmo.data.kermany.Kermany", False)]
+)
+def test_earlier_split__of_another_data_set_names_mean_nothing(tmp_path: Path, target: str, refused: bool) -> None:
+    (tmp_path / "config.yaml").write_text(f"data: {{_target_: {target}}}")
+    if refused:
+        with pytest.raises(DataError):
+            told(tmp_path, ["train", "train", "test", "test"])
+    else:
+        told(tmp_path, ["train", "train", "test", "test"])

@@ -124,7 +124,7 @@ def test_with_masks__keeps_all_where_all_have_one() -> None:
     kept, others = left_out.with_masks(images, "masks", "raise")
     assert kept is images
     assert others.empty
-    assert list(others) == list(left_out.nothing()) == ["image_id", "path", "cause"]
+    assert list(others) == list(left_out.nothing()) == ["image_id", "path", "split", "cause"]
 
 
 def test_with_masks__lists_the_others_with_the_cause() -> None:
@@ -133,6 +133,7 @@ def test_with_masks__lists_the_others_with_the_cause() -> None:
     assert others.to_dict("list") == {
         "image_id": ["b", "e"],
         "path": ["b.png", "e.png"],
+        "split": ["train", "test"],
         "cause": ["no lung mask", "no lung mask"],
     }
 
@@ -157,5 +158,6 @@ def test_without_failures__skips_by_place_in_the_store_and_numbers_the_rest_anew
     assert others.to_dict("list") == {
         "image_id": ["b", "f"],
         "path": ["b.png", "f.png"],
+        "split": ["train", "test"],
         "cause": ["cut short", "it is empty"],
     }

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pulmo.cli.app import AFTER, Run, app, told
+
+if TYPE_CHECKING:
+    from pulmo.prediction.asked import Outcome
 
 
 @app.command(
@@ -36,7 +39,10 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="The mean of four views: as is, mirrored, enlarged by 6 %, both.")
     ] = False,
-    threshold: Annotated[float | None, typer.Option(help="Cut-off in place of the run's own.")] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="In place of the run's own: a score, or youden, f1, sensitivity, fitted on its validation."),
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Folder for drawn masks; beside OUT unless given.", show_default=False)
     ] = None,
@@ -46,6 +52,7 @@ def predict(
     lungs: Annotated[str | None, typer.Option(help="Run that draws the lungs, for one trained on lungs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images that the network sees at once.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; as many as pay unless given.")] = None,
+    seconds: Annotated[float, typer.Option(help="That a file may take to be decoded; then it is an error.")] = 120.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (each run's own, 32 for boxes), 32 or bf16.")] = "auto",
 ) -> None:
@@ -55,8 +62,8 @@ def predict(
 
     with told():
         for name in (run, *(with_ or [])):
-            opened(name)  # a mistyped name is told before torch is loaded
-        from pulmo.prediction.job import Asked, predict
+            opened(name)  # a mistyped name, and what else is wrong, is told before torch is loaded
+        from pulmo.prediction.asked import Asked
 
         asked = Asked(
             runs=[run, *(with_ or [])],
@@ -74,23 +81,39 @@ def predict(
             lungs=lungs,
             batch_size=batch_size,
             workers=workers,
+            seconds=seconds,
             device=device,
             precision=precision,
         )
+        asked.check()
+        from pulmo.prediction.job import predict
+
         try:
             outcome = predict(asked)
         except Interrupted as stop:
             print(f"pulmo: stopped by {stop.signal.name}; the same command with --resume goes on", file=sys.stderr)
             raise
+    _tell(outcome, single_views=tta and threshold is None)
+
+
+def _tell(outcome: "Outcome", *, single_views: bool) -> None:
+    for run in outcome.runs:
+        print(f"by {run}")
     rate = f"{outcome.images / outcome.seconds:.0f} images/s" if outcome.seconds else ""
     before = f" (and {outcome.before:,} before)" if outcome.before else ""
     print(f"{outcome.images:,} images{before} in {outcome.seconds:.1f} s, {rate}; {outcome.errors:,} with an error")
+    for line in outcome.failed:
+        print(f"  {line}")
+    if outcome.errors > len(outcome.failed):
+        print(f"  and {outcome.errors - len(outcome.failed):,} more, in the column error")
+    if outcome.passed:
+        print(f"passed by: {outcome.passed:,} files in the folders, no images by name or content")
     if outcome.lacking:
         print(f"no DICOM result for {outcome.lacking:,} that have their score: {outcome.why}")
     if outcome.phantoms:
         print("trained on drawn phantoms, not on patients: these scores say nothing about medicine")
     if outcome.cut_off.value is not None:
-        views = ", on single views" if tta and threshold is None else ""
+        views = ", on single views" if single_views else ""
         print(f"threshold {outcome.cut_off.value:.4g}: {outcome.cut_off.source}{views}")
     for path in outcome.files:
         print(path)

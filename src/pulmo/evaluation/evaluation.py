@@ -22,6 +22,7 @@ from pulmo.run_data.opening import ON_WHAT, WHERE, data_name, data_of
 from pulmo.run_data.past import earlier_pasts, past_of
 from pulmo.run_data.selection import COPIES, OF_SPLIT, Wanted, said_of_lost
 from pulmo.sheets.images import ImageSheet
+from pulmo.sheets.operating_points import POLICY_NAMES
 from pulmo.sheets.predictions import class_names_of, scored
 from pulmo.sheets.whole import Sheets, sheets_of
 from pulmo.tasks.base import Task
@@ -165,7 +166,7 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     """The run's network over the images; the first line on the screen says which and on what."""
     task = run.task  # first: it says what is wrong with a checkpoint
     measured = data_of(run, wish.overrides, wish.split, (*ON_WHAT, *WHERE))
-    if cut.changed and wish.threshold in operating.FITTED and wish.threshold not in ("half", "quarter"):
+    if cut.changed and wish.threshold in POLICY_NAMES and wish.threshold not in ("half", "quarter"):
         _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)
     of_best = run.has("metrics.json") and not run.other_checkpoint

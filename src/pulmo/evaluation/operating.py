@@ -6,22 +6,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pulmo.errors import ConfigError, RunError
+from pulmo.errors import RunError
 from pulmo.finished import FinishedRun
-from pulmo.sheets.operating_points import OWN, cut_offs
+from pulmo.sheets.operating_points import OWN, asked_cut_off
 from pulmo.sheets.predictions import scored
 
 log = logging.getLogger(__name__)
 
 ASKED = "asked"
-FITTED = {
-    "youden": "Youden",
-    "f1": "best F1",
-    "half": "0.5",
-    "quarter": "0.25",
-    "sensitivity": "95 % sensitivity",
-}
-"""What --threshold takes beside a number → the name of the operating point; the options of threshold= in `conf/`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ def cut_of(run: FinishedRun, asked: str | None, val: pd.DataFrame | None) -> Cut
             return Cut(math.nan, "the likeliest class", None)
         whose = f"checkpoint {run.other_checkpoint}'s" if run.other_checkpoint else "the run's"
         return Cut(own, f"{own:.4g}, {whose} own", own, {OWN: own})
-    value = _asked(asked, val)
+    value = asked_cut_off(asked, None if val is None else scored(val, "predictions_val.csv"))
     given = {ASKED: value} | ({} if own is None else {OWN: own})
     return Cut(value, f"{value:.4g}, by --threshold {asked}", own, given)
 
@@ -70,19 +62,3 @@ def own_cut_off(run: FinishedRun) -> float | None:
     if threshold is None and len(run.class_names) == 2:
         raise RunError(f"{run.folder} has no threshold: it was ended before a validation; give --threshold")
     return threshold
-
-
-def _asked(asked: str, val: pd.DataFrame | None) -> float:
-    try:
-        value = float(asked)
-    except ValueError:
-        name = FITTED.get(asked)
-        if name is None:
-            raise ConfigError(f"--threshold {asked}: a score between 0 and 1, or {', '.join(FITTED)}") from None
-        found = cut_offs({}, None if val is None else scored(val, "predictions_val.csv"))[name]
-        if isinstance(found, str):
-            raise ConfigError(f"--threshold {asked}: {found}; give a number") from None
-        return found
-    if not 0 <= value <= 1:
-        raise ConfigError(f"--threshold {asked}: a score between 0 and 1")
-    return value

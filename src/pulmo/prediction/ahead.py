@@ -1,30 +1,61 @@
 """Work that goes on beside other work, in a thread of its own and only so far ahead."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self, TypeVar, cast
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
 
-_END = object()
-
+TICK = 0.2
+"""Seconds after which who waits looks whether it is to end."""
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Give `items`, up to `depth` of which are made in a thread before they are asked for; errors come with them."""
-    iterator = iter(items)
-    thread = ThreadPoolExecutor(1)
+def ahead(items: Iterable[T], depth: int, stop: threading.Event | None = None) -> Iterator[T]:
+    """Give `items`, up to `depth` of which are made in a thread before they are asked for; errors come with them.
+
+    Who stops asking sets `stop`, by which what `items` wait for knows that nobody wants them any more.
+    """
+    stop = stop or threading.Event()
+    made: SimpleQueue[tuple[T | None, BaseException | None, bool]] = SimpleQueue()
+    room, left = threading.Semaphore(depth), threading.Event()
+
+    def make() -> None:
+        iterator = iter(items)
+        try:
+            while not left.is_set():
+                if not room.acquire(timeout=TICK):
+                    continue
+                try:
+                    made.put((next(iterator), None, False))
+                except StopIteration:
+                    made.put((None, None, True))
+                    return
+        except BaseException as error:  # noqa: BLE001  # raised where the item was asked for
+            made.put((None, error, True))
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:  # a generator that holds processes
+                close()
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    ended = False
     try:
-        waiting = deque(thread.submit(next, iterator, cast(Any, _END)) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(thread.submit(next, iterator, cast(Any, _END)))
-            yield item
+        while not ended:
+            item, error, ended = made.get()
+            if error is not None:
+                raise error
+            if not ended:
+                room.release()
+                yield item  # type: ignore[misc]
     finally:
-        thread.shutdown(cancel_futures=True)
-        close = getattr(iterator, "close", None)
-        if close is not None:  # a generator that holds processes
-            close()
+        left.set()
+        if not ended:
+            stop.set()
+        thread.join()
 
 
 class Behind:

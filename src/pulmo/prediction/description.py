@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmo.errors import DataError
-from pulmo.prediction.table import whole
+from pulmo.prediction.table import journal_of, whole
 
 OURS = frozenset({"pulmo", "runs", "threshold_is", "views"})  # keys that no other json has together
 OF_RUNS = {"runs": "checkpoint", "precision": "precision"}
@@ -33,10 +33,15 @@ def is_of_results(folder: str) -> bool:
     return stem != folder and any(read(Path(f"{stem}{suffix}.json")) for suffix in (".csv", ".parquet"))
 
 
-def check(out: Path, told: Mapping[str, Any], beside: Iterable[Path], *, resume: bool) -> None:
-    """Raise `DataError` where --resume would mix two jobs, or one of the files `beside` the table is a user's."""
+def check(out: Path, told: Mapping[str, Any], beside: Iterable[Path], *, resume: bool) -> dict[str, Any] | None:
+    """What an earlier job has put down, which --resume goes on with; None where there was none.
+
+    Raises `DataError` where that would mix two jobs, or one of the files `beside` the table is a user's.
+    """
     path = description_of(out)
     before = read(path)
+    if before is None and resume and (out.exists() or journal_of(out).exists()):
+        raise DataError(f"{path} is gone, by which it was known what made {out}: give another --out")
     if before is None and path.exists():
         raise DataError(f"{path} is there and was not written by pulmo predict: give another --out")
     for file in beside:
@@ -45,12 +50,14 @@ def check(out: Path, told: Mapping[str, Any], beside: Iterable[Path], *, resume:
     differ = _differing(before, told) if resume and before is not None else []
     if differ:
         raise DataError(f"{out} was begun with other {', '.join(differ)}: give another --out")
+    return before
 
 
-def put_down(out: Path, told: Mapping[str, Any], beside: Iterable[Path]) -> None:
-    """Write the description of a job that makes a table and the files `beside` it."""
+def put_down(out: Path, told: Mapping[str, Any], beside: Iterable[Path], ours: Iterable[Path] = ()) -> None:
+    """Write the description of a job that makes a table, the files `beside` it, and the folders that are `ours`."""
+    made = {"files": [file.name for file in beside], "folders": [str(folder) for folder in ours]}
     with whole(description_of(out)) as part:
-        part.write_text(json.dumps({**told, "files": [file.name for file in beside]}, indent=2) + "\n")
+        part.write_text(json.dumps({**told, **made}, indent=2) + "\n")
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -3,9 +3,11 @@
 import csv
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pulmo.prediction.spelling import without_suffix
 from pulmo.prediction.table import Table, whole
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def write_boxes(table: Table) -> list[Path]:
         writer.writerow(["patientId", "PredictionString"])
         names, again = set[int](), 0
         for row in table.rows():
-            name = Path(row["path"]).stem
+            name = os.path.basename(without_suffix(row["path"]))
             again += hash(name) in names
             names.add(hash(name))
             writer.writerow([name, row["boxes"]])

@@ -1,9 +1,10 @@
 """A job: files found, decoded, looked at and written, each beside the others, so that none waits and none piles up."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from pulmo.execution import keep_freed_memory, lowered
 from pulmo.prediction import description, lungs
 from pulmo.prediction.ahead import Behind, ahead
 from pulmo.prediction.answers import Panel
-from pulmo.prediction.decoding import Job, Reader, decoded
+from pulmo.prediction.asked import Asked, Outcome
+from pulmo.prediction.crew import decoded
+from pulmo.prediction.decoding import Job, Reader
 from pulmo.prediction.files import paths_of, write_boxes
-from pulmo.prediction.members import CutOff, Member, cut_off_of, members_of
-from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in, nothing_there
+from pulmo.prediction.members import Member, cut_off_of, members_of
+from pulmo.prediction.paths import STANDARD_INPUT, Found, images_in, is_read_once
 from pulmo.prediction.progress import told_of
 from pulmo.prediction.table import Table
 from pulmo.prediction.views import FOUR, PLAIN
@@ -31,91 +34,31 @@ from pulmo.tasks.detection import DetectionTask
 AHEAD = 2  # batches that are decoded, and those that are written, beside the one that the network has
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a command line of `pulmo predict` asks for.
-
-    runs        the first one's kind is everyone's; several are an ensemble
-    paths       see `paths.images_in`; `listed` is a file of them
-    out         the table, csv or parquet; what else there is lies beside it
-    resume      go on with `out`; `retry`: and try those again whose row is an error
-    threshold   in place of the runs' own
-    tta         four views of each image, see `views`
-    masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none
-    masks_from  folder of lung masks; `lungs`: a run that draws them
-    batch_size  images that the network sees at once; None: 4 for boxes, else 16, and 64 on a GPU
-    workers     processes that decode; None: as many as pay; 0: this one, which a decoder that aborts takes along
-    device      "auto" is the GPU where there is one
-    precision   "bf16", "32", or "auto": each run's own where the device has instructions for it, and so its scores
-                are those that it gave itself; 32 for detectors, whose boxes torchvision would round to 2 pixels of 512,
-                and for lungs, as they were drawn for training
-    """
-
-    runs: Sequence[str]
-    paths: Sequence[str]
-    out: Path
-    listed: str | None = None
-    resume: bool = False
-    retry: bool = False
-    threshold: float | None = None
-    tta: bool = False
-    masks: Path | None = None
-    dicom: Path | None = None
-    dicom_ids: bool = False
-    masks_from: Path | None = None
-    lungs: str | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-
-
-@dataclass
-class Outcome:
-    """What a job has done.
-
-    images     with a row; of these `errors` have no score, and `lacking` one but no DICOM result: `why` not the first
-    before     rows that were there
-    phantoms   a run was trained on drawn phantoms
-    """
-
-    cut_off: CutOff
-    images: int = 0
-    errors: int = 0
-    lacking: int = 0
-    why: str = ""
-    phantoms: bool = False
-    before: int = 0
-    seconds: float = 0.0
-    files: tuple[Path, ...] = ()
-
-
 def predict(asked: Asked) -> Outcome:
     """Predict what is asked for into `asked.out`; an image that cannot be read is a row with its error.
 
     Raises `PulmoError` where nothing can be begun (no such run, no lung masks, a table that is there already), where
     there is no image at all, or the disk takes no more; and `Interrupted` on a signal, with all rows so far written.
     """
-    if not asked.paths and asked.listed is None:
-        raise ConfigError("give images, folders or patterns, or --list FILE")
-    if asked.listed is None and (wrong := nothing_there(asked.paths)):
-        raise DataError(wrong)
+    asked.check()
     device = _device(asked.device)
-    if asked.retry and not asked.resume:
-        raise ConfigError("--retry goes on with a table: give --resume too")
     members = members_of(asked.runs)
     asked = _settled(asked, members, device)
     writing = Writing.of(members, cut_off_of(members, asked.threshold), asked)
     source = lungs.source_of(members, asked.masks_from, asked.lungs)
     told = _told(asked, members, writing, source, device)
     with interruption.handled(), _table(asked, writing, told) as table:
-        drawn = any(member.run.phantom for member in members)
-        outcome = Outcome(writing.cut_off, before=len(table.done), phantoms=drawn)
-        began = time.monotonic()
-        found = _not_done(images_in(asked.paths, asked.listed, writing.folders), table)
-        jobs = _jobs(asked, found, source, device)
+        outcome = Outcome(writing.cut_off, tuple(str(member.run.folder) for member in members), before=len(table.done))
+        outcome.phantoms = any(member.run.phantom for member in members)
+        began, stop = time.monotonic(), threading.Event()
+
+        def passed(_: str) -> None:
+            outcome.passed += 1
+
+        found = _not_done(images_in(asked.paths, asked.listed, writing.folders, stop, passed), table)
+        jobs = _jobs(asked, found, source, device, stop)
         with told_of(_left(asked, table, writing)) as done:
-            _carry_out(asked, members, writing, table, jobs, device, done, outcome)
+            _carry_out(asked, members, writing, table, jobs, device, done, outcome, stop)
         if table.empty:
             raise DataError(f"no image in {', '.join(asked.paths) or asked.listed}: give files, folders or patterns")
         outcome.files = (asked.out, *(write_boxes(table) if writing.has_boxes else []))
@@ -133,6 +76,7 @@ def _carry_out(
     device: torch.device,
     done: Callable[[int], None],
     outcome: Outcome,
+    stop: threading.Event,
 ) -> None:
     cv2.setNumThreads(1)  # its threads and torch's would wait for each other
     if device.type == "cpu":
@@ -141,28 +85,32 @@ def _carry_out(
     panel = Panel(members, device, types, FOUR if asked.tta else PLAIN)
     reader = Reader(tuple(member.preprocess for member in members), asked.dicom_ids)
     large = any(member.preprocess.needs_mask for member in members)
-    prepared = decoded(jobs, reader, asked.workers or 0, depth=1 if large else 2)
+    depth = 1 if large else 2
+    prepared = decoded(jobs, reader, asked.workers or 0, depth, seconds=asked.seconds, stop=stop)
     with Behind(AHEAD) as write:
-        for batch in ahead(lungs.batched(prepared, asked.batch_size or 1), AHEAD):
+        for batch in ahead(lungs.batched(prepared, asked.batch_size or 1), AHEAD, stop):
             answers = iter(panel([each for each in batch if not each.error]))
             pairs = [(each, None if each.error else next(answers)) for each in batch]
             write(writing.write, table, pairs, outcome)
             done(len(batch))
 
 
-def _jobs(asked: Asked, found: Iterator[Found], source: Member | Path | None, device: torch.device) -> Iterable[Job]:
+def _jobs(
+    asked: Asked, found: Iterator[Found], source: Member | Path | None, device: torch.device, stop: threading.Event
+) -> Iterable[Job]:
     if source is None:
         return map(Job, found)
     if isinstance(source, Path):
         return lungs.with_masks_of(source, found)
     batch_size, workers = asked.batch_size or 1, asked.workers or 0
     drawn_in = _type_of(asked, source, device, of_lungs=True)
-    return lungs.with_drawn(source, found, device, drawn_in, workers=workers, batch_size=batch_size)
+    reading = {"workers": workers, "seconds": asked.seconds, "stop": stop}
+    return lungs.with_drawn(source, found, device, drawn_in, batch_size, reading)
 
 
 def _left(asked: Asked, table: Table, writing: Writing) -> Iterator[Found] | None:
     """What is to be done, walked a second time for its number; None where paths can be read once only."""
-    if STANDARD_INPUT in (*asked.paths, asked.listed):
+    if any(map(is_read_once, (*(path for path in asked.paths if path == STANDARD_INPUT), asked.listed))):
         return None
     found = images_in(asked.paths, asked.listed, writing.folders)
     return (image for image in found if image.path not in table.done)
@@ -177,16 +125,15 @@ def _not_done(found: Iterator[Found], table: Table) -> Iterator[Found]:
 def _table(asked: Asked, writing: Writing, told: dict[str, Any]) -> Iterator[Table]:
     """The table, begun or gone on with, and its description; neither stays where nothing came of it."""
     out, beside = asked.out, paths_of(asked.out) if writing.has_boxes else []
-    description.check(out, told, beside, resume=asked.resume)
-    new = not description.description_of(out).exists()
+    before = description.check(out, told, beside, resume=asked.resume)
     table = Table.begun(out, writing.columns, resume=asked.resume, retry=asked.retry)
     try:
-        writing.go_on(table)
-        description.put_down(out, told, beside)
+        ours = writing.go_on(table, before)
+        description.put_down(out, told, beside, ours)
         yield table
     finally:
         table.close()
-        if table.empty and new:  # the next try need not be a --resume
+        if table.empty and before is None:  # the next try need not be a --resume
             description.description_of(out).unlink(missing_ok=True)
 
 
@@ -214,8 +161,6 @@ def _told(
 
 
 def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {name}: auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch sees no GPU here; give --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
@@ -229,10 +174,6 @@ def _settled(asked: Asked, members: Sequence[Member], device: torch.device) -> A
     if workers is None:
         share = cores() - 1 if device.type == "cuda" else cores() // 4  # a CPU's network itself wants the cores
         workers = max(1, min(16, share))
-    if size < 1 or workers < 0:
-        raise ConfigError("--batch-size is at least 1, --workers at least 0")
-    if asked.precision not in ("auto", "32", "bf16"):
-        raise ConfigError(f"--precision {asked.precision}: auto, 32 or bf16")
     return replace(asked, batch_size=size, workers=workers)
 
 

@@ -2,8 +2,9 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,9 +12,11 @@ from pulmo.errors import ConfigError
 from pulmo.predicted_masks import lung_segmenter
 from pulmo.prediction.ahead import ahead
 from pulmo.prediction.answers import Panel
-from pulmo.prediction.decoding import DrawnLungs, Job, Prepared, Reader, decoded
+from pulmo.prediction.crew import decoded
+from pulmo.prediction.decoding import DrawnLungs, Job, Prepared, Reader
 from pulmo.prediction.members import Member, lung_run, members_of
-from pulmo.prediction.paths import SUFFIXES, Found
+from pulmo.prediction.paths import Found
+from pulmo.prediction.spelling import SUFFIXES
 
 
 def source_of(members: Sequence[Member], folder: Path | None, run: str | None) -> Member | Path | None:
@@ -44,18 +47,27 @@ def source_of(members: Sequence[Member], folder: Path | None, run: str | None) -
 def with_masks_of(folder: Path, found: Iterable[Found]) -> Iterator[Job]:
     """Give each image its mask in `folder`: of the same name below the folder that was given, or of the same stem.
 
-    An image without a mask has that as its error.
+    An image without a mask has that as its error; so has one whose mask, by its stem alone, another image has too.
     """
-    return (_masked(folder, image) for image in found)
+    taken = dict[int, str]()  # of those by the stem alone: who has it
+    return (_masked(folder, image, taken) for image in found)
 
 
-def _masked(folder: Path, image: Found) -> Job:
-    stems = dict.fromkeys((image.name, os.path.basename(image.name)))
-    wanted = (folder / f"{stem}{suffix}" for stem in stems for suffix in (".png", *sorted(SUFFIXES - {".png"})))
-    mask = next((path for path in wanted if path.is_file()), None)
-    if mask is None and not image.error:
-        image = image._replace(error=f"no lung mask {os.path.basename(image.name)}.* in {folder}")
-    return Job(image, str(mask) if mask else None)
+def _masked(folder: Path, image: Found, taken: dict[int, str]) -> Job:
+    stem, error = os.path.basename(image.name), image.error
+    mask = _mask_called(folder, image.name)
+    if mask is None and stem != image.name and (mask := _mask_called(folder, stem)) is not None:
+        first = taken.setdefault(hash(stem), image.path)
+        if first != image.path:
+            error = error or f"is {mask} its lung mask, or that of {first}? Lay masks out as the images are"
+    if mask is None:
+        error = error or f"no lung mask {stem}.* in {folder}"
+    return Job(image._replace(error=error), str(mask) if mask else None)
+
+
+def _mask_called(folder: Path, name: str) -> Path | None:
+    wanted = (folder / f"{name}{suffix}" for suffix in (".png", *sorted(SUFFIXES - {".png"})))
+    return next((path for path in wanted if path.is_file()), None)
 
 
 def with_drawn(
@@ -63,23 +75,26 @@ def with_drawn(
     found: Iterable[Found],
     device: torch.device,
     lowered: torch.dtype | None,
-    *,
-    workers: int,
     batch_size: int,
+    reading: Mapping[str, Any],
 ) -> Iterator[Job]:
-    """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more."""
+    """Have the `segmenter` draw the lungs of each image; it reads the file, and whoever takes the job once more.
+
+    `reading` are arguments of `crew.decoded`.
+    """
     task = segmenter.task
     panel = Panel([segmenter], device, [lowered])
-    prepared = decoded(map(Job, found), Reader((segmenter.preprocess,)), workers)
+    prepared = decoded(map(Job, found), Reader((segmenter.preprocess,)), **reading)
 
     def jobs() -> Iterator[Job]:
-        for batch in ahead(batched(prepared, batch_size), 2):
+        for batch in ahead(batched(prepared, batch_size), 2, reading["stop"]):
             answers = iter(panel([each for each in batch if not each.error]))
             for each in batch:
                 if each.error:
                     yield Job(each.image._replace(error=each.error))
                 else:
-                    yield Job(each.image, DrawnLungs(next(answers).maps[0], each.geometries[0], task.cut_off))
+                    drawn = DrawnLungs(next(answers).maps[0], each.geometries[0], task.cut_off, each.shape)
+                    yield Job(each.image, drawn)
 
     return jobs()
 

@@ -4,12 +4,16 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from pulmo.errors import ConfigError, RunError
 from pulmo.finished import FinishedRun, opened
+from pulmo.prediction.asked import CutOff
+from pulmo.sheets.operating_points import POLICY_NAMES, asked_cut_off
+from pulmo.sheets.predictions import Scored, scored
 from pulmo.tasks.base import Task
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.detection import DetectionTask
@@ -34,18 +38,10 @@ class Member:
         mask = str(self.run.origin["preprocess"].get("mask", "dataset"))
         return None if mask in ("dataset", "none") else mask
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What the checkpoint is told from others by."""
         return hashlib.sha256(self.run.best.read_bytes()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class CutOff:
-    """Score from which something counts as positive, None among several classes; and where it comes from."""
-
-    value: float | None
-    source: str
 
 
 def members_of(runs: Sequence[str]) -> list[Member]:
@@ -83,12 +79,13 @@ def _question(task: Task) -> str:
     return f"which of {', '.join(task.class_names)}?"
 
 
-def cut_off_of(members: Sequence[Member], given: float | None) -> CutOff:
+def cut_off_of(members: Sequence[Member], given: str | None) -> CutOff:
     """The cut-off `given`, a single run's own, or an ensemble's.
 
-    An ensemble of classifiers has its own, fitted by the first run's policy to the mean of the scores that the runs
-    have written for their validation images, where these are the same; else the mean of the runs' cut-offs. Raises
-    `ConfigError` for a cut-off that is no score, or where a score decides nothing.
+    A policy that is given, such as "youden", is fitted on validation; so is that of an ensemble of classifiers, by the
+    first run's policy: on the mean of the scores that the runs have written for their validation images, where these
+    are the same. Else an ensemble has the mean of the runs' cut-offs. Raises `ConfigError` for a cut-off that is no
+    score, that cannot be fitted, or where a score decides nothing.
     """
     first = members[0].task
     if isinstance(first, ClassificationTask) and not first.is_binary:
@@ -96,28 +93,34 @@ def cut_off_of(members: Sequence[Member], given: float | None) -> CutOff:
             raise ConfigError(f"--threshold: of {len(first.class_names)} classes the likeliest is taken")
         return CutOff(None, "the likeliest class")
     if given is not None:
-        if not 0 <= given <= 1:
-            raise ConfigError(f"--threshold {given:g}: a score between 0 and 1")
-        return CutOff(given, "given")
+        if given in POLICY_NAMES and not isinstance(first, ClassificationTask):
+            raise ConfigError(f"--threshold {given}: masks and boxes are fitted in training; give a number")
+        val = _validation(members) if given in POLICY_NAMES else None
+        if isinstance(val, str):
+            raise ConfigError(f"--threshold {given}: {val}; give a number")
+        fitted = f", fitted on validation ({given})" if given in POLICY_NAMES else ""
+        return CutOff(asked_cut_off(given, val), f"given{fitted}")
     if len(members) == 1:
         return CutOff(first.cut_off, "fitted by the run" if first.threshold is not None else "the run has none: 0.5")
     mean = float(np.mean([member.task.cut_off for member in members]))
     if not isinstance(first, ClassificationTask):
         return CutOff(mean, f"mean of the {len(members)} runs' cut-offs")
-    fitted = _fitted(members)
-    if isinstance(fitted, float):
-        return CutOff(fitted, f"fitted on the validation images that the {len(members)} runs share")
-    return CutOff(mean, f"mean of the {len(members)} runs' cut-offs, since {fitted}")
+    val = _validation(members)
+    if isinstance(val, str):
+        return CutOff(mean, f"mean of the {len(members)} runs' cut-offs, since {val}")
+    points = binary_points(val.scores, val.labels)
+    cut_off = float(first.policy.fit(points).cut_off)
+    return CutOff(cut_off, f"fitted on the validation images that the {len(members)} runs share")
 
 
-def _fitted(members: Sequence[Member]) -> float | str:
-    """The cut-off on the mean validation scores; or why there is none."""
+def _validation(members: Sequence[Member]) -> Scored | str:
+    """The validation images with the mean of the members' scores; or why there are none."""
     tables = []
     for member in members:
-        if not member.run.has("predictions_val.csv"):
-            return f"{member.run.name} has no predictions_val.csv"
-        table = member.run.predictions("val")
-        if not {"image_id", "label", "score"} <= set(table.columns):
+        table, lacking = member.run.validation()
+        if table is None:
+            return lacking
+        if not {"image_id", "label", "score"} <= {*table.columns}:
             return f"{member.run.name}'s predictions_val.csv lacks columns"
         tables.append(table.set_index("image_id")[["label", "score"]])
     first = tables[0]
@@ -126,8 +129,7 @@ def _fitted(members: Sequence[Member]) -> float | str:
     if not all((table["label"].loc[first.index] == first["label"]).all() for table in tables):
         return "their validation labels differ"
     scores = np.mean([table["score"].loc[first.index].to_numpy(float) for table in tables], axis=0)
-    points = binary_points(scores, first["label"].to_numpy(np.int64))
-    return float(members[0].task.policy.fit(points).cut_off)
+    return scored(first.reset_index().assign(score=scores), "the validation predictions")
 
 
 def lung_run(members: Sequence[Member], given: str | None) -> str | None:

@@ -5,36 +5,37 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import StringIO
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from pulmo.errors import DataError, MissingExtraError
+from pulmo.prediction.spelling import known
 
 TEXT = frozenset({"path", "decision", "error", "mask", "dicom", "boxes", "patient_id", "study_uid", "sop_uid"})
 WHOLE = frozenset({"width", "height"})
 ROW_GROUP = 64 << 20  # bytes of csv that become a row group or a part of one
+QUOTE = '"'
+csv.field_size_limit(1 << 30)  # a list may name what is no path at all
 
 
 class Done:
     """Which paths have their row, however they are spelt from here: eight bytes each."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._known: npt.NDArray[np.int64] = np.sort(np.fromiter(map(_known, paths), np.int64))
+        self._known: npt.NDArray[np.int64] = np.sort(np.fromiter(map(known, paths), np.int64))
 
     def __len__(self) -> int:
         return len(self._known)
 
     def __contains__(self, path: str) -> bool:
-        place = int(np.searchsorted(self._known, _known(path)))
-        return place < len(self._known) and bool(self._known[place] == _known(path))
-
-
-def _known(path: str) -> int:
-    return hash(shown(os.path.abspath(path)))
+        number = known(path)
+        place = int(np.searchsorted(self._known, number))
+        return place < len(self._known) and bool(self._known[place] == number)
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Table:
     done: Done
     _descriptor: int
     _end: int
+    _lock: FileLock
 
     @classmethod
     def begun(cls, out: Path, columns: Sequence[str], *, resume: bool, retry: bool = False) -> "Table":
@@ -62,11 +64,13 @@ class Table:
         if out.suffix == ".parquet":
             _pyarrow()
         journal = journal_of(out)
-        there = [path for path in {out, journal} if path.exists()]
-        if there and not resume:
-            raise DataError(f"{there[0]} is there already: --resume goes on with it, or give another --out")
+        refuse_what_is_there(out, resume=resume)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
+            lock = _locked(journal)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        try:
             made = out.exists() and not journal.exists()
             if made:
                 _journal_from_parquet(out, journal)
@@ -81,11 +85,16 @@ class Table:
                 raise
             descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             os.ftruncate(descriptor, end)
-            table = cls(out, columns, done, descriptor, end)
+            table = cls(out, columns, done, descriptor, end, lock)
             if end == 0:
                 table._write(table._header)
-        except OSError as error:
-            raise unwritable(out, error) from error
+        except BaseException as error:
+            _release(lock)
+            if isinstance(error, OSError):
+                raise unwritable(out, error) from error
+            if isinstance(error, csv.Error):
+                raise DataError(f"{journal} is no csv that can be gone on with ({error})") from error
+            raise
         return table
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -104,8 +113,12 @@ class Table:
         """Make the parquet, where one is wanted, and take away the csv that it was made of."""
         if self.out.suffix == ".parquet":
             journal = journal_of(self.out)
-            with whole(self.out) as part:
-                _parquet(journal, part, self.columns)
+            arrow = _pyarrow()
+            try:
+                with whole(self.out) as part:
+                    _parquet(journal, part, self.columns)
+            except arrow.ArrowException as error:
+                raise DataError(f"{self.out} cannot be made of {journal}, where all rows are ({error})") from error
             journal.unlink()
 
     @property
@@ -118,6 +131,7 @@ class Table:
         os.close(self._descriptor)
         if self.empty:
             journal_of(self.out).unlink(missing_ok=True)
+        _release(self._lock)
 
     @property
     def _header(self) -> bytes:
@@ -136,13 +150,18 @@ class Table:
         self._end += len(data)
 
 
+def _release(lock: FileLock) -> None:
+    Path(lock.lock_file).unlink(missing_ok=True)  # first: who comes now makes another
+    lock.release()
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a path to write to in the place of `path`, which then is there whole or as it was; its folder is made.
 
     Raises `DataError` where the disk takes no more.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f".{sha256(path.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -159,16 +178,15 @@ def journal_of(out: Path) -> Path:
     return out if out.suffix == ".csv" else out.with_name(f"{out.stem}.unfinished.csv")
 
 
-def shown(path: str) -> str:
-    """A path as the table has it: a name that is no UTF-8 with its bytes as \\udc… escapes."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
 def _lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(["" if row.get(name) is None else row[name] for name in columns] for row in rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    lines = (",".join(_cell(row.get(name)) for name in columns) for row in rows)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+def _cell(value: Any) -> str:
+    """As RFC 4180 has it; Python's writer leaves a carriage return without quotes, by which no reader knows it."""
+    text = "" if value is None else str(value)
+    return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if any(mark in text for mark in ',"\r\n') else text
 
 
 def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
@@ -205,12 +223,12 @@ def _repaired(journal: Path, columns: Sequence[str]) -> tuple[int, Done]:
 
 
 def _leave_out_errors(journal: Path, end: int, columns: Sequence[str]) -> None:
-    """Take the rows that have no score out of the first `end` bytes of the csv, in one step."""
+    """Take the rows with an error out of the first `end` bytes of the csv, in one step."""
     os.truncate(journal, end)
     with whole(journal) as part, open(journal, encoding="utf-8", newline="") as rows, open(part, "wb") as kept:
         kept.write(_lines([dict(zip(columns, columns, strict=True))], columns))
         for row in csv.DictReader(rows):
-            if row["score"]:
+            if not row["error"]:
                 kept.write(_lines([row], columns))
 
 
@@ -221,9 +239,35 @@ def _is_row(line: bytes, columns: Sequence[str]) -> bool:
     return len(next(csv.reader([line.decode("utf-8", "replace")]), [])) == len(columns) > 1
 
 
-def unwritable(out: Path, error: OSError) -> DataError:
+class UnwritableError(DataError):
+    """A place takes nothing; `number` is the system's of the error, such as that of a full disk."""
+
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+def unwritable(out: Path, error: OSError) -> UnwritableError:
     """What is told when a disk is full or read-only."""
-    return DataError(f"cannot write to {out}: {error.strerror or error}; what is there is whole, --resume goes on")
+    said = f"cannot write to {out}: {error.strerror or error}; what is there is whole, --resume goes on"
+    return UnwritableError(said, error.errno)
+
+
+def refuse_what_is_there(out: Path, *, resume: bool) -> None:
+    """Raise `DataError` where a table is there already, and is not to be gone on with."""
+    there = [path for path in (out, journal_of(out)) if path.exists()]
+    if there and not resume:
+        raise DataError(f"{there[0]} is there already: --resume goes on with it, or give another --out")
+
+
+def _locked(journal: Path) -> FileLock:
+    """Keep every other process from the table; raises `DataError` where one has it."""
+    lock = FileLock(journal.with_name(f".{journal.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(f"another process writes to {journal}: wait for it, or give another --out") from error
+    return lock
 
 
 def _pyarrow() -> Any:

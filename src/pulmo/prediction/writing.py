@@ -1,10 +1,11 @@
 """From the networks' answers to rows, masks and DICOM results."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,33 +13,21 @@ import numpy.typing as npt
 
 from pulmo.errors import DataError
 from pulmo.prediction.answers import Answer, drawn
+from pulmo.prediction.asked import Asked, CutOff, Outcome
 from pulmo.prediction.decoding import IDS, Prepared
 from pulmo.prediction.dicom import DicomResults, NoResultError
 from pulmo.prediction.files import boxes_text
-from pulmo.prediction.members import CutOff, Member, names_of
+from pulmo.prediction.members import Member, names_of
 from pulmo.prediction.names import Names
-from pulmo.prediction.table import Table, shown, whole
+from pulmo.prediction.spelling import shown
+from pulmo.prediction.table import Table, UnwritableError, whole
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.segmentation import SegmentationTask
 from pulmo.transforms.components import largest_components
 
-
-class _Asked(Protocol):
-    @property
-    def out(self) -> Path: ...
-    @property
-    def masks(self) -> Path | None: ...
-    @property
-    def dicom(self) -> Path | None: ...
-    @property
-    def dicom_ids(self) -> bool: ...
-
-
-class _Counts(Protocol):
-    images: int
-    errors: int
-    lacking: int
-    why: str
+TOLD = 5  # errors that are told on the screen
+OF_THE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL)
+"""Errors of the system that are of one file's name, and not of the disk."""
 
 
 @dataclass
@@ -55,10 +44,14 @@ class Writing:
     _names: Names = field(init=False)
 
     def __post_init__(self) -> None:
-        self._names = Names({"mask": (self.masks, ".png"), "dicom": (self.dicom, ".dcm")})
+        self._names = Names(self._places)
+
+    @property
+    def _places(self) -> dict[str, tuple[Path | None, str]]:
+        return {"mask": (self.masks, ".png"), "dicom": (self.dicom, ".dcm")}
 
     @classmethod
-    def of(cls, members: Sequence[Member], cut_off: CutOff, asked: _Asked) -> "Writing":
+    def of(cls, members: Sequence[Member], cut_off: CutOff, asked: Asked) -> "Writing":
         """How the answers of `members` are written."""
         task = members[0].task
         draws = isinstance(task, SegmentationTask)
@@ -87,25 +80,37 @@ class Writing:
         """Folders that are written to, which are no input."""
         return [folder.resolve() for folder in (self.masks, self.dicom) if folder is not None]
 
-    def go_on(self, table: Table) -> None:
-        """Keep the files that rows of the `table` name, wherever the walk comes by their images."""
+    def go_on(self, table: Table, before: Mapping[str, Any] | None) -> list[Path]:
+        """Keep the files that rows of the `table` name, wherever the walk comes by their images.
+
+        Gives the folders that are this job's own: those that were not there, or empty, when it was begun; `before` is
+        what it has put down then.
+        """
+        begun = {Path(folder) for folder in (before or {}).get("folders", ())}
+        ours = [folder for folder in self.folders if folder in begun or (before is None and not _holds_files(folder))]
+        self._names = Names(self._places, ours)
         if self.folders:
             self._names.keep(table.rows())
+        return ours
 
-    def write(self, table: Table, answers: Sequence[tuple[Prepared, Answer | None]], counts: _Counts) -> None:
+    def write(self, table: Table, answers: Sequence[tuple[Prepared, Answer | None]], outcome: Outcome) -> None:
         """Write each image's files, then all rows."""
         rows = [self._row(prepared, answer) for prepared, answer in answers]
         table.add(rows)
-        counts.images += len(rows)
+        outcome.images += len(rows)
         for row in rows:
             if row["error"] and "score" in row:
-                counts.lacking, counts.why = counts.lacking + 1, counts.why or row["error"]
-            counts.errors += bool(row["error"]) and "score" not in row
+                outcome.lacking, outcome.why = outcome.lacking + 1, outcome.why or row["error"]
+            elif row["error"]:
+                outcome.errors += 1
+                outcome.failed += [f"{row['path']}: {row['error']}"] if len(outcome.failed) < TOLD else []
 
     def _row(self, prepared: Prepared, answer: Answer | None) -> dict[str, Any]:
         row: dict[str, Any] = {"path": shown(prepared.image.path), "error": prepared.error} | prepared.ids
         if answer is None:
             return row
+        if not np.isfinite([answer.score, *answer.members, *answer.classes]).all():
+            return row | {"error": "the network's answer is no number"}
         task, cut_off = self.members[0].task, self.cut_off.value
         row |= dict(zip(("height", "width"), prepared.shape, strict=True))
         row |= {f"score@{name}": score for name, score in zip(names_of(self.members), answer.members, strict=True)}
@@ -140,8 +145,14 @@ class Writing:
         name = self._names.of(prepared.image)
         if self.masks is not None and mask is not None:
             path = self.masks / f"{name}.png"
-            _write_png(path, mask)
-            row["mask"] = shown(str(path))
+            try:
+                _write_png(path, mask)
+            except UnwritableError as error:
+                if error.number not in OF_THE_NAME:
+                    raise
+                row["error"] = f"its mask cannot be called {path.name}"
+            else:
+                row["mask"] = shown(str(path))
         if self.results is not None and self.dicom is not None:
             path = self.dicom / f"{name}.dcm"
             try:
@@ -157,6 +168,10 @@ class Writing:
                 row["dicom"] = shown(str(path))
             except NoResultError as error:  # of the image, not of the disk
                 row["error"] = str(error)
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _write_png(path: Path, mask: npt.NDArray[np.uint8]) -> None:

@@ -6,12 +6,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pulmo.errors import ConfigError
 from pulmo.metrics.bootstrap import Interval, Weighted
 from pulmo.metrics.weighted import Ratios, Values
 from pulmo.sheets.predictions import Scored, named
 from pulmo.thresholds import Best, Fixed, TargetSensitivity, ThresholdPolicy, binary_points
 
 OWN = "own"
+POLICY_NAMES = {
+    "youden": "Youden",
+    "f1": "best F1",
+    "half": "0.5",
+    "quarter": "0.25",
+    "sensitivity": "95 % sensitivity",
+}
+"""What --threshold takes beside a number → the name of the operating point; the options of threshold= in `conf/`."""
+
 POLICIES: dict[str, ThresholdPolicy] = {
     "0.5": Fixed(0.5),
     "0.25": Fixed(0.25),
@@ -54,6 +64,26 @@ def cut_offs(given: Mapping[str, float], val: Scored | None) -> dict[str, float 
         else:
             found[name] = policy.fit(points).cut_off
     return found
+
+
+def asked_cut_off(asked: str, val: Scored | None) -> float:
+    """The cut-off that --threshold names: a score, or a policy, which is fitted on validation.
+
+    Raises `ConfigError` where it is neither, or cannot be fitted.
+    """
+    try:
+        value = float(asked)
+    except ValueError:
+        name = POLICY_NAMES.get(asked)
+        if name is None:
+            raise ConfigError(f"--threshold {asked}: a score between 0 and 1, or {', '.join(POLICY_NAMES)}") from None
+        found = cut_offs({}, val)[name]
+        if isinstance(found, str):
+            raise ConfigError(f"--threshold {asked}: {found}; give a number") from None
+        return found
+    if not 0 <= value <= 1:
+        raise ConfigError(f"--threshold {asked}: a score between 0 and 1")
+    return value
 
 
 def measured(test: Scored, cuts: Mapping[str, float | str]) -> list[Weighted]:

@@ -58,3 +58,16 @@ def test_check__files_beside_are_ours_where_the_description_says_so(tmp_path: Pa
     check(out, told(), beside, resume=False)
     with pytest.raises(DataError, match=r"s_boxes\.csv is there and not of .*s\.parquet"):
         check(tmp_path / "s.parquet", told(), beside, resume=False)
+
+
+def test_check__rows_that_nobody_knows_the_makers_of_are_not_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("path,score\n")
+    with pytest.raises(DataError, match=r"s\.csv\.json is gone, by which it was known what made"):
+        check(tmp_path / "s.csv", told(), [], resume=True)
+    assert check(tmp_path / "t.csv", told(), [], resume=True) is None
+
+
+def test_check__other_lung_masks_are_another_job(tmp_path: Path) -> None:
+    put_down(tmp_path / "s.csv", told(masks_from="/a"), [])
+    with pytest.raises(DataError, match="masks_from"):
+        check(tmp_path / "s.csv", told(masks_from="/b"), [], resume=True)

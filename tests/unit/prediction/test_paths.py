@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from pulmo.errors import DataError
-from pulmo.prediction.paths import images_in
+from pulmo.prediction.paths import images_in, is_read_once
 
 
 @pytest.fixture
@@ -80,6 +82,56 @@ def test_folder__a_link_into_itself_is_walked_once_and_a_broken_one_is_given(tre
     assert "in/gone.png" in names("in")
 
 
+def test_folder__a_link_to_itself_costs_no_other_entry(tree: Path) -> None:
+    Path("in/self.png").symlink_to("self.png")
+    Path("in/self").symlink_to("self")
+    assert len(names("in")) == 8
+    assert "in/self.png" in names("in"), "whose reading says what is wrong"
+
+
+def test_folder__is_entered_once_however_many_links_lead_to_it(tree: Path) -> None:
+    for number in range(5):
+        (tree / "in" / f"round {number}").mkdir()
+        for other in range(5):
+            (tree / "in" / f"round {number}" / f"to {other}").symlink_to(tree / "in" / f"round {other}")
+        (tree / "in" / f"round {number}" / "x.png").write_bytes(b"x")
+    found = [os.path.realpath(path) for path in names("in", "in/round 3/to 1")]
+    assert len(found) == len(set(found)) == 7 + 5
+
+
+def test_folder__may_lie_as_deep_as_the_system_lets_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    os.mkdir("deep")
+    os.chdir("deep")
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("x.png").write_bytes(b"x")
+    try:
+        os.chdir(tree)
+        assert len(names("deep")) == 1
+    finally:
+        subprocess.run(["rm", "-r", tree / "deep"], check=True)  # pytest's own way of clearing up calls itself
+
+
+def test_path__two_points_lead_up_from_where_a_link_leads_to(tree: Path) -> None:
+    (tree / "out" / "side").mkdir(parents=True)
+    Path("in/link").symlink_to(tree / "out" / "side")
+    Path("out/b.png").write_bytes(b"another")
+    assert names("in/b.png", "in/link/../b.png") == ["in/b.png", "in/link/../b.png"]
+    assert names("in/b.png", "in/x.dcm/../b.png") == ["in/b.png"]
+
+
+def test_folder__pictures_without_a_suffix_are_known_by_how_they_begin_and_others_are_told(tree: Path) -> None:
+    Path("in/jpeg").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    Path("in/png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    Path("in/a.jpeg.part").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    passed: list[str] = []
+    found = [image.path for image in images_in(["in"], passed=passed.append)]
+    assert {"in/jpeg", "in/png"} <= set(found)
+    assert passed == ["in/a.jpeg.part", "in/notes.txt"]
+
+
 def test_folder__one_that_cannot_be_entered_is_a_row_of_its_own(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
 
@@ -102,6 +154,37 @@ def test_list__a_path_a_line_from_a_file_or_the_standard_input(tree: Path, monke
     assert names("in/a.dcm", "-") == ["in/a.dcm", "in/b.png", "absent.png"]
     with pytest.raises(DataError, match=r"--list none\.txt: No such file"):
         names(listed="none.txt")
+
+
+def test_list__of_a_pipe_is_read_once_and_names_of_any_bytes_are_kept(tree: Path) -> None:
+    os.mkfifo("pipe")
+    name = os.fsdecode(b"in/\xff\xfe.png")
+
+    def write() -> None:
+        with open("pipe", "wb") as pipe:
+            for number in range(3000):
+                pipe.write(f"absent {number}.png\n".encode())
+            pipe.write(os.fsencode(name))  # without an end of line
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    found = names(listed="pipe")
+    assert len(found) == 3001
+    assert found[-1] == name
+    assert is_read_once("pipe")
+    assert is_read_once("-")
+    assert not is_read_once(None)
+    Path("list.txt").touch()
+    assert not is_read_once("list.txt")
+
+
+def test_list__that_nobody_writes_to_is_waited_for_until_it_is_wanted_no_more(tree: Path) -> None:
+    os.mkfifo("pipe")
+    held = os.open("pipe", os.O_RDWR)  # a writer that says nothing
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    assert [*images_in([], "pipe", stop=stop)] == []
+    os.close(held)
 
 
 def test_folder__is_walked_as_it_is_asked_for(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pulmo.errors import DataError
+from pulmo.prediction.spelling import shown
 from pulmo.prediction.table import Table, whole
 
 COLUMNS = ["path", "score", "error", "width"]
@@ -48,6 +49,52 @@ def test_resume__a_torn_line_is_cut_off_and_whole_ones_are_done(tmp_path: Path, 
     again.close()
     assert out.read_bytes().startswith(before)
     assert pd.read_csv(out)["width"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\r\nb.png", '"', "a,b", "x" * 200_000, " a ", "é\udcff"])
+def test_rows__of_any_path_are_read_by_every_reader_and_gone_on_with(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "scores.csv"
+    table = begun(out)
+    table.add([{"path": shown(name), "score": 0.5, "error": "", "width": 1}, *rows(2)])
+    table.close()
+    assert pd.read_csv(out)["path"].tolist() == [shown(name), '/x, "2"\n.png']
+    again = begun(out, resume=True)
+    assert name in again.done
+    assert [row["path"] for row in again.rows()] == [shown(name), '/x, "2"\n.png']
+    again.close()
+
+
+def test_parquet__takes_a_path_of_any_letters(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = begun(tmp_path / "scores.parquet")
+    table.add([{"path": "a\rb.png", "score": 0.5, "error": "", "width": 1}])
+    table.finish()
+    assert pd.read_parquet(tmp_path / "scores.parquet")["path"].tolist() == ["a\rb.png"]
+
+
+def test_table__that_another_process_writes_to_is_left_to_it(tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    table = begun(out)
+    table.add(rows(1))
+    with pytest.raises(DataError, match=r"another process writes to .*scores\.csv: wait for it"):
+        begun(out, resume=True)
+    table.close()
+    assert len(begun(out, resume=True).done) == 1
+    assert out.read_bytes().count(b"/x,") == 1
+
+
+def test_retry__takes_out_every_row_with_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    table = begun(out)
+    table.add([*rows(1), {"path": "bad.png", "error": "empty"}, {"path": "b.dcm", "score": 0.5, "error": "no result"}])
+    table.close()
+    with open(out, "ab") as file:
+        file.write(b"torn")
+    again = Table.begun(out, COLUMNS, resume=True, retry=True)
+    again.add(rows(2))
+    again.close()
+    assert pd.read_csv(out)["width"].tolist() == [1, 2]
+    assert pd.read_csv(out)["error"].isna().all()
 
 
 def test_resume__a_torn_header_begins_anew(tmp_path: Path) -> None:

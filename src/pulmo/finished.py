@@ -1,6 +1,6 @@
 """A finished run, opened from its folder alone: what every later command needs, and what to say where a part lacks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pulmo import run_state
 from pulmo.checkpoint import best_checkpoint
 from pulmo.errors import DataError, RunError
+from pulmo.run_folders import newest, runs_below
 from pulmo.run_parts import configuration_of, plain_of, table_of, values_of, with_whole_labels
 from pulmo.run_state import State
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # torch and pandas are loaded when a part is read: a mistyped
     from pulmo.types import Split
 
 PLACES = ("data.root", "data.masks")
-OUTPUTS = Path("outputs")
 _ABSENT = object()
 
 
@@ -161,9 +161,17 @@ class FinishedRun:
         return Task.load_from_checkpoint(self.best)
 
     @property
-    def class_names(self) -> list[str]:
-        """Names by label, the normal class first."""
+    def data_classes(self) -> list[str]:
+        """Names of the classes of its data, by their label; the normal one first."""
         return list(self.origin["class_names"])
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of what its scores tell apart, by the labels of its predictions; of masks and boxes not the data's."""
+        from pulmo.tasks.trust import class_of
+
+        task = self.origin["task"]
+        return list(class_of(task, self.best).classes(task, self.data_classes))
 
     def preprocess(self, **changes: Any) -> "Preprocess":
         """How its images were prepared; `changes` are fields of `Preprocess`, such as another source of masks."""
@@ -268,31 +276,3 @@ def opened(given: str | Path) -> FinishedRun:
         hint = f"; the newest of the runs in it is {below}" if below else ""
         raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json{hint}")
     return FinishedRun(path)
-
-
-def newest() -> Path:
-    """The newest run anywhere under outputs/ that has a checkpoint; raises `RunError` if there is none."""
-    found = [folder / "checkpoints" / "best.ckpt" for folder in runs_below(OUTPUTS)]
-    newest = _newest([path for path in found if path.is_file()])
-    if newest is None:
-        raise RunError(f"no run with a checkpoint in {OUTPUTS.resolve()}: give its folder")
-    return newest
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's: an evaluation within one has figures too, and is none."""
-    return any((folder / name).exists() for name in ("config.yaml", "checkpoints"))
-
-
-def runs_below(folder: Path) -> Iterator[Path]:
-    """The folder itself where it is a run's, or all that are below it; not what a run keeps inside."""
-    if is_run(folder):
-        yield folder
-    elif folder.is_dir() and not folder.name.startswith("."):
-        for inside in folder.iterdir():
-            if inside.is_dir() and not inside.is_symlink():
-                yield from runs_below(inside)
-
-
-def _newest(checkpoints: Sequence[Path]) -> Path | None:
-    return max(checkpoints, key=lambda path: path.stat().st_mtime).parents[1] if checkpoints else None

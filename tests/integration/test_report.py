@@ -225,7 +225,27 @@ def test_report__a_broken_validation_table_costs_no_test_figure(copied: Path) ->
 
 def test_report__classes_of_a_run_without_a_checkpoint_are_those_of_its_scores(tmp_path: Path) -> None:
     (tmp_path / "predictions_test.csv").write_text("image_id,label,score_a,score_b,score_c\nx,0,0.5,0.3,0.2\n")
-    assert report._class_names(FinishedRun(tmp_path)) == ["a", "b", "c"]
+    run = FinishedRun(tmp_path)
+    assert report._names(lambda: run.class_names, run) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("part", "section_of", "stays"),
+    [
+        ("history.csv", "In short", "of 100 images with"),
+        ("skipped.csv", "Data, split and leak check", "Leak check passed"),
+        ("split.csv", "Data, split and leak check", "Data set"),
+        ("predictions_val.csv", "Test figures", "AUROC"),
+    ],
+)
+def test_report__an_empty_file_costs_what_it_should_have_held_and_nothing_else(
+    copied: Path, part: str, section_of: str, stays: str
+) -> None:
+    (copied / part).write_text("")
+    assert typed(copied).exit_code == 0
+    told = section(copied / "report.html", section_of)
+    assert stays in told
+    assert f"{part} cannot be read" in (copied / "report.html").read_text()
 
 
 def test_report__what_goes_wrong_never_ends_a_finished_run(
@@ -252,6 +272,12 @@ def test_report__of_masks_has_their_figures_and_no_operating_points_of_images(
     dice = pd.read_csv(folder / "predictions_test.csv")["dice"].mean()
     assert f"Dice of {dice:.3f}" in section(page, "In short")
     assert "Operating points" not in sections_of(page)
+    split = pd.read_csv(folder / "split.csv")
+    healthy = int(((split["split"] == "test") & (split["label"] == 0)).sum())
+    for made in ("at the end of the run", "again"):
+        balance = re.sub(r"(\s|<[^>]*>)+", " ", section(page, "Data, split and leak check"))
+        assert re.search(rf"NORMAL PNEUMONIA .* test \d+ \d+ {healthy} ", balance), made
+        assert typed(folder).exit_code == 0
     assert "data:image/jpeg" in section(page, "Best and worst cases")
     assert np.isfinite(dice)
 

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from pulmo import run_state
 from pulmo.errors import RunError
-from pulmo.finished import FinishedRun, newest, opened
+from pulmo.finished import FinishedRun, opened
+from pulmo.run_folders import newest
 from pulmo.run_state import State
 
 

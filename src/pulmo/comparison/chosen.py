@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pulmo import run_state
 from pulmo.errors import RunError
-from pulmo.finished import FinishedRun, is_run, opened, runs_below
+from pulmo.finished import FinishedRun, opened
+from pulmo.run_folders import is_run, runs_below
 from pulmo.run_state import State
 
 

@@ -241,8 +241,7 @@ def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:
     if sheet is not None and sheet.class_names:
         return list(sheet.class_names)
     has_checkpoint = run.checkpoint is not None or run.has("checkpoints/best.ckpt")
-    names = run.class_names if has_checkpoint else []
-    return names if len(names) == 2 else ["negative", "positive"]
+    return run.class_names if has_checkpoint else ["negative", "positive"]
 
 
 def _or_none(value: float) -> float | None:

@@ -1,14 +1,20 @@
 """On what a run was trained and tested, and whether anything leaked from one split into another."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pandas as pd
 
 from pulmo.finished import FinishedRun
 from pulmo.report.html import Block, Facts, Grid, Text
+from pulmo.run_parts import table_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
+HOW = {
+    "auto": "test and validation images that the data set names as such stay so; the rest is cut by patient",
+    "official": "as the data set gives it",
+}
 MOST = 8  # rows shown of a list that may be long
 
 
@@ -32,8 +38,8 @@ def across(split: pd.DataFrame) -> pd.DataFrame:
     return splits[splits.str.contains(",")].rename("splits").reset_index()
 
 
-def on_what(run: FinishedRun, class_names: list[str]) -> list[Block]:
-    """The split with its class balance, the leak check, and what was left out."""
+def splits(run: FinishedRun, class_names: Sequence[str]) -> list[Block]:
+    """Patients and images of each split, by the data's own classes."""
     split = run.split
     rows = []
     for name, title in SPLITS.items():
@@ -48,17 +54,16 @@ def on_what(run: FinishedRun, class_names: list[str]) -> list[Block]:
             for of, count in counts.items()
         }
         rows.append(row)
-    return [*_facts(run), Grid(pd.DataFrame(rows)), *leaks(run), *_left_out(run)]
+    return [Grid(pd.DataFrame(rows))]
 
 
-def _facts(run: FinishedRun) -> list[Block]:
+def facts(run: FinishedRun) -> list[Block]:
+    """The data set, where it lay, and how it was split."""
     data = run.config.get("data")
     if not data:
         return []
     folds = f"fold {data.get('fold')} of {data.get('folds')}, by patient" if data.get("folds") else None
-    how = {"auto": "by patient", "official": "as the data set gives it"}.get(
-        str(data.get("split")), str(data.get("split"))
-    )
+    how = HOW.get(str(data.get("split")), str(data.get("split")))
     return [Facts({"Data set": f"{data_name(run)}, {data.get('root')}", "Split": folds or how})]
 
 
@@ -116,11 +121,12 @@ def identical(run: FinishedRun) -> pd.DataFrame | None:
     return None if counted is None else pd.DataFrame(index=range(int(counted)))
 
 
-def _left_out(run: FinishedRun) -> list[Block]:
+def left_out(run: FinishedRun) -> list[Block]:
+    """How many images were not used, and why."""
     path = run.folder / "skipped.csv"
     if not path.is_file():
         return []
-    skipped = pd.read_csv(path, dtype=str)
+    skipped = table_of(path)
     causes = Counter(skipped["cause"].fillna("unknown") if "cause" in skipped else ["unknown"] * len(skipped))
     told = "; ".join(f"{count:,} × {cause}" for cause, count in causes.most_common(MOST))
     return [Text(f"{len(skipped):,} images were left out, see skipped.csv: {told}.")]

@@ -1,6 +1,6 @@
 """The first lines of a report: what a reader should take away, and what should make him wary."""
 
-import pandas as pd
+from collections.abc import Sequence
 
 from pulmo import run_state
 from pulmo.finished import FinishedRun
@@ -9,6 +9,7 @@ from pulmo.pages.data_facts import across, data_name, identical, nameless
 from pulmo.pages.measured import Measured
 from pulmo.report.html import Block, Text, Tile, Tiles
 from pulmo.report.titles import title_of
+from pulmo.run_parts import table_of
 from pulmo.run_state import State
 
 FEW = 30
@@ -21,7 +22,7 @@ def subtitle(run: FinishedRun) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def in_words(measured: Measured, class_names: list[str]) -> list[Block]:
+def in_words(measured: Measured, class_names: Sequence[str]) -> list[Block]:
     """The test figures in a sentence or two, and the foremost of them as tiles."""
     of = f"On {len(measured.table):,} test images{_whose(measured)}"
     sheet, means = measured.sheets.images, measured.drawn
@@ -83,8 +84,8 @@ def _how(run: FinishedRun) -> str:
     return ", a cut-off fitted on validation" if run.metrics.get("threshold_is_fitted", 1) else ""
 
 
-def warnings(run: FinishedRun, measured: Measured | None) -> list[Block]:
-    """What should make a reader wary; nothing where nothing should."""
+def warnings(run: FinishedRun) -> list[Block]:
+    """What should make a reader of any part of the report wary; nothing where nothing should."""
     told: list[str] = []
     if run.environment.get("phantom"):
         told.append("The images are drawn phantoms, not patients: these figures say nothing about medicine.")
@@ -99,22 +100,23 @@ def warnings(run: FinishedRun, measured: Measured | None) -> list[Block]:
     ):
         if not run.has(name):
             told.append(f"No {name}: {what}.")
-    told += _training(run)
-    if measured is not None:
-        told += _evidence(measured)
     return [Text(text, "warning") for text in told]
 
 
-def _training(run: FinishedRun) -> list[str]:
+def training(run: FinishedRun) -> list[Block]:
+    """Whether it may have been ended too early."""
     if not (run.has("history.csv") and run.has("metrics.json")):
         return []
-    best, epochs = run.metrics.get("best_epoch"), len(pd.read_csv(run.folder / "history.csv"))
-    if best is not None and epochs > 1 and int(best) == epochs - 1:
-        return [f"The last of {epochs} epochs was the best on validation: longer training might do better."]
-    return []
+    best, epochs = run.metrics.get("best_epoch"), len(table_of(run.folder / "history.csv"))
+    if best is None or epochs < 2 or int(best) != epochs - 1:
+        return []
+    return [
+        Text(f"The last of {epochs} epochs was the best on validation: longer training might help.", "warning")
+    ]
 
 
-def _evidence(measured: Measured) -> list[str]:
+def evidence(measured: Measured) -> list[Block]:
+    """What its test figures cannot say."""
     images, positives = len(measured.table), measured.positives
     _, lacking = measured.run.validation()
     told = [f"{lacking[0].upper()}{lacking[1:]}."] if lacking else []
@@ -125,4 +127,4 @@ def _evidence(measured: Measured) -> list[str]:
     earlier = measured.run.config.get("trained_in") if measured.run.has("config.yaml") else None
     if earlier:
         told.append(f"Its weights are those of {earlier}: another threshold was tried on the same test set.")
-    return told
+    return [Text(text, "warning") for text in told]

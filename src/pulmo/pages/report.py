@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pulmo.errors import PulmoError
@@ -33,7 +34,23 @@ CURVES = {
     "dice_by_area_test": "Dice against the size of the true mask.",
 }
 CONFUSIONS = "Confusion matrices on test at each cut-off: counts, and shares of a row in percent."
+Make = Callable[[], Iterable[Block]]
 OVERLAYS = "The best, median and worst test images, with truth and prediction drawn on them."
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a report needs that is in no table of the run.
+
+    class_names   what the scores tell apart; `data_classes`: the classes of the data, which labels in split.csv are of
+    task          draws the heat maps of cases, where there is one
+    """
+
+    class_names: Sequence[str]
+    data_classes: Sequence[str]
+    images: cases.Images
+    task: Callable[[], Task | None]
+    resamples: int = 10_000
 
 
 def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
@@ -43,10 +60,10 @@ def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
     page cannot be written.
     """
     images = cases.from_files(run, overrides)
-    names = _class_names(run)
+    names = _names(lambda: run.class_names, run)
     if not run.has("figures"):
         write_figures(run.folder, names)
-    return write(run, names, images, lambda: _task(run))
+    return write(run, Sources(names, _names(lambda: run.data_classes, run), images, lambda: _task(run)))
 
 
 def finished(experiment: Experiment) -> None:
@@ -56,21 +73,16 @@ def finished(experiment: Experiment) -> None:
     try:
         images = cases.from_datamodule(experiment.datamodule)
         resamples = min(10_000, max(1_000, AT_THE_END // max(1, len(experiment.datamodule.rows_of("test")))))
-        write(run, list(task.class_names), images, lambda: None if sharded else task, resamples)
+        data_classes = experiment.datamodule.class_names
+        write(run, Sources(task.class_names, data_classes, images, lambda: None if sharded else task, resamples))
     except MENDABLE as error:
         log.warning("no %s: %s", NAME, error)
 
 
-def write(
-    run: FinishedRun,
-    class_names: list[str],
-    images: cases.Images,
-    task: Callable[[], Task | None],
-    resamples: int = 10_000,
-) -> Path:
+def write(run: FinishedRun, sources: Sources) -> Path:
     """Write report.html into the run's folder, whole at once, and give its path."""
     path = run.folder / NAME
-    text = page(f"Report of {run.folder.resolve().name}", *_content(run, class_names, images, task, resamples))
+    text = page(f"Report of {run.folder.resolve().name}", *_content(run, sources))
     try:
         (part := path.with_suffix(".part")).write_text(text, encoding="utf-8")
         part.replace(path)
@@ -79,22 +91,26 @@ def write(
     return path
 
 
-def _content(
-    run: FinishedRun, names: list[str], images: cases.Images, task: Callable[[], Task | None], resamples: int
-) -> tuple[str, list[Section]]:
-    parts: Measured | None = Measured(run, resamples)
+def _content(run: FinishedRun, sources: Sources) -> tuple[str, list[Section]]:
+    parts = Measured(run, sources.resamples)
     try:
-        tested = bool(run.has("metrics.json") and parts and len(parts.table))
+        tested = bool(run.has("metrics.json") and len(parts.table))
     except MENDABLE:
         tested = False
-    parts = parts if tested else None
-    sections = [_section("In short", lambda: [*headline.warnings(run, parts), *_words(run, parts, names)])]
-    sections += [
+    of_test: list[Make] = [lambda: headline.evidence(parts), lambda: headline.in_words(parts, sources.class_names)]
+    sections = [
+        _section("In short", lambda: headline.warnings(run), lambda: headline.training(run), *of_test[: 2 * tested]),
         _section("What was run", lambda: provenance.what(run)),
-        _section("Data, split and leak check", lambda: data_facts.on_what(run, names)),
+        _section(
+            "Data, split and leak check",
+            lambda: data_facts.facts(run),
+            lambda: data_facts.splits(run, sources.data_classes),
+            lambda: data_facts.leaks(run),
+            lambda: data_facts.left_out(run),
+        ),
         _section("Training", lambda: _pictures(run, {"learning_curves": "Learning curves."})),
     ]
-    if parts is not None:
+    if tested:
         sections += [
             _section("Test figures", lambda: _figures(parts)),
             _section("Curves", lambda: _pictures(run, CURVES)),
@@ -102,7 +118,7 @@ def _content(
             _section("Operating points", lambda: _operating_points(run, parts)),
             _section("Subgroups", lambda: _subgroups(parts)),
             _section("Calibration: are scores probabilities?", lambda: _calibration(parts)),
-            _section("Best and worst cases", lambda: _cases(run, parts, names, images, task)),
+            _section("Best and worst cases", lambda: _cases(run, parts, sources)),
         ]
     sections += [
         _section("Run it again", lambda: provenance.again(run)),
@@ -112,18 +128,22 @@ def _content(
     return headline.subtitle(run), [section for section in sections if section.blocks]
 
 
-def _section(title: str, make: Callable[[], Iterable[Block]]) -> Section:
-    """The section; where its part of the run's folder lacks or is broken, a line that says so."""
-    try:
-        return Section(title, list(make()))
-    except MENDABLE as error:
-        return Section(title, [Text(f"Left out: {error if str(error) else type(error).__name__}", "warning")])
+def _section(title: str, *makes: Make) -> Section:
+    """The section; where a part of the run's folder lacks or is broken, a line that says so is in its place."""
+    blocks: list[Block] = []
+    for make in makes:
+        try:
+            blocks += make()
+        except MENDABLE as error:
+            left_out = Text(f"Left out: {error if str(error) else type(error).__name__}", "warning")
+            blocks += [left_out] if left_out not in blocks else []
+    return Section(title, blocks)
 
 
-def _class_names(run: FinishedRun) -> list[str]:
-    """By the checkpoint; without one by the columns of several classes' scores."""
+def _names(noted: Callable[[], list[str]], run: FinishedRun) -> list[str]:
+    """What the checkpoint notes; without one by the columns of several classes' scores."""
     try:
-        return run.class_names
+        return noted()
     except MENDABLE:
         try:
             names = class_names_of(run.predictions("test"))
@@ -135,10 +155,6 @@ def _class_names(run: FinishedRun) -> list[str]:
 def _task(run: FinishedRun) -> Task | None:
     """The network that draws heat maps; without it the cases are shown as they are."""
     return run.task if run.has("checkpoints/best.ckpt") else None
-
-
-def _words(run: FinishedRun, parts: Measured | None, names: list[str]) -> list[Block]:
-    return [] if parts is None else headline.in_words(parts, names)
 
 
 def _pictures(run: FinishedRun, captions: dict[str, str]) -> list[Block]:
@@ -174,14 +190,12 @@ def _calibration(parts: Measured) -> list[Block]:
     return [*sheet_blocks.calibration(sheet), Pictures([picture])]
 
 
-def _cases(
-    run: FinishedRun, parts: Measured, names: list[str], images: cases.Images, task: Callable[[], Task | None]
-) -> list[Block]:
+def _cases(run: FinishedRun, parts: Measured, sources: Sources) -> list[Block]:
     """Of masks and boxes what was drawn at the end of the run; of a classifier the cases that it is surest of."""
     if parts.drawn:
         path = run.folder / "figures" / "overlays_test.png"
         return [Picture.read(path, OVERLAYS, photo=True)] if path.is_file() else [_no_overlays(run)]
-    return list(cases.shown(parts.table, parts.cut_off, names, images, task()))
+    return list(cases.shown(parts.table, parts.cut_off, sources.class_names, sources.images, sources.task()))
 
 
 def _no_overlays(run: FinishedRun) -> Text:

@@ -14,6 +14,7 @@ TITLES = {
     "dice_pooled": "Dice, pooled",
     "dice_with_empty": "Dice, images without a true mask too",
     "iou": "IoU",
+    "iou_pooled": "IoU, pooled",
     "iou_with_empty": "IoU, images without a true mask too",
     "area_error": "predicted − true area, as share of the image",
     "rsna_score": "RSNA score",

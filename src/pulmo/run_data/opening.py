@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -82,12 +81,12 @@ def data_of(
     configuration.check(config)
     datamodule: ChestDataModule = make(config.data)
     task = origin["task"]
-    trust.check(task, run.folder)
-    datamodule.needs = get_class(task["_target_"]).needs(task)
+    kind = trust.class_of(task, run.folder)
+    datamodule.needs = kind.needs(task)
     datamodule.check()
     if datamodule.preprocess.needs_mask and datamodule.preprocess.mask_run is not None:
         datamodule.mask_source = earlier_runs.automatic_masks(config, datamodule.preprocess.mask_run)
-    told_apart = issubclass(get_class(task["_target_"]), ClassificationTask) and "class_names" in origin
+    told_apart = issubclass(kind, ClassificationTask) and "class_names" in origin
     notes = _class_notes(origin["class_names"], datamodule) if told_apart else []
     selection = Selection(past_of(run), own, str(node["_target_"]), wanted, earlier_pasts(run))
     if own and selection.past.split is None:

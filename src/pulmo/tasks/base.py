@@ -84,6 +84,11 @@ class Task(StoredTask, ABC):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
         """Targets that a task of these settings (those under `model.task`) needs, before it is built."""
 
+    @classmethod
+    def classes(cls, settings: Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, ...]:
+        """What a task of these settings tells apart, in data of these classes, before it is built."""
+        return tuple(class_names)
+
     def forward(self, image: Tensor) -> Any:
         """Network's answer to (B, 1, H, W) uint8 images."""
         return self.net(self.image(image))

@@ -55,7 +55,7 @@ class DetectionTask(Task):
         if not 0 < box_scale <= 2:
             raise ConfigError(f"model.task.box_scale={box_scale}: a factor above 0, at most 2")
         collected = PredictionCollector([], {"boxes": 5, "true_boxes": 4})
-        learning |= {"class_names": ("no opacity", "opacity"), "collected": collected}
+        learning |= {"class_names": self.classes({}, class_names), "collected": collected}
         super().__init__(net=net(), **learning)
         self.nms_ious, self.box_scale = tuple(nms_ious), box_scale
         self.nms_iou: float | None = None
@@ -68,6 +68,11 @@ class DetectionTask(Task):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
         """Boxes alone."""
         return frozenset({"boxes"})
+
+    @classmethod
+    def classes(cls, settings: Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, ...]:
+        """Without and with an opacity, whatever the data's own classes are."""
+        return "no opacity", "opacity"
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Sum of the detector's losses; it and its parts are gathered over the epoch."""

@@ -62,7 +62,7 @@ class SegmentationTask(Task):
             raise ConfigError("loss=cross_entropy is of classifiers: choose loss=bce, dice, bce_dice, focal or tversky")
         if not 0 <= smallest_area < 1:
             raise ConfigError(f"model.task.smallest_area={smallest_area}: a share of the image, 0 to below 1")
-        names = ("no lungs", "lungs") if target == "lungs" else ("no opacity", "opacity")
+        names = self.classes({"target": target}, class_names)
         lists = {"boxes": 5, "true_boxes": 4} if target == "opacity" else {}
         collected = PredictionCollector(["loss", "histograms", "score"], lists)
         at = [on_grid(value) if 0 <= value <= 1 else value for value in report_thresholds]
@@ -76,6 +76,11 @@ class SegmentationTask(Task):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[Target]:
         """The masks of the target; of opacities also the boxes, to be compared with those around the masks."""
         return frozenset({"lung_mask"}) if settings["target"] == "lungs" else frozenset({"opacity_mask", "boxes"})
+
+    @classmethod
+    def classes(cls, settings: Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, ...]:
+        """Without and with the target, whatever the data's own classes are."""
+        return ("no lungs", "lungs") if settings["target"] == "lungs" else ("no opacity", "opacity")
 
     def check_input(self, channels: int, size: int) -> None:
         """Send an image through a copy of the network that has shapes alone: what halves too often says so."""

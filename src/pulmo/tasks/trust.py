@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_class, get_object, instantiate
 from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -41,6 +41,13 @@ def built(plain: Any, where: object, **arguments: Any) -> Any:
             raise error.__cause__ from None
         said = str(error).splitlines()[0]
         raise PulmoError(f"{where} cannot be rebuilt by this version of pulmo: {said}") from error
+
+
+def class_of(plain: Any, where: object) -> type[Any]:
+    """The class that plain values are of, once every name in them has been checked as `built` does."""
+    check(plain, where)
+    found: type[Any] = get_class(plain["_target_"])
+    return found
 
 
 def check(plain: Any, where: object) -> None:

@@ -25,11 +25,12 @@ Mask = npt.NDArray[np.bool_]
 def located(heat: npt.NDArray[np.float32], region: Mask, picture: Mask) -> dict[str, float]:
     """Share of the heat and of the picture's area inside `region`; whether the maximum points there, and by chance.
 
-    All are (S, S); `picture` leaves out black bars. Without any heat, `heat` and `points` are NaN. Several equal maxima
-    count by the share of them that hits.
+    All are (S, S); `picture` leaves out black bars, and the heat on them. Without any heat, `heat` and `points` are
+    NaN. Several equal maxima count by the share of them that hits.
     """
     side = max(1, round(TOLERANCE * len(heat)))
     near = cv2.dilate(region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1,) * 2)) > 0
+    heat = np.where(picture, heat, 0)
     total = float(heat.sum(dtype=np.float64))
     area = float((region & picture).sum() / picture.sum())
     chance = float((near & picture).sum() / picture.sum())

@@ -21,8 +21,10 @@ from rich.progress import track
 from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import ConfigError, DataError, UnreadableImageError
 from pulmo.explanation.images import Images, ahead, log
+from pulmo.explanation.localisation import picture_of
 from pulmo.explanation.looking import BATCH, decided, probabilities
 from pulmo.explanation.occlusion import OCCLUSIONS, WHOLE, Occlusion
+from pulmo.explanation.verdict import Row, Said, verdict
 from pulmo.metrics.bootstrap import Interval, intervals
 from pulmo.metrics.weighted import BinaryFigures
 from pulmo.sheets.predictions import patients_of
@@ -31,48 +33,6 @@ from pulmo.tasks.classification import ClassificationTask
 
 Pixels = npt.NDArray[np.uint8]
 EXAMPLES = 2  # of each of the two classes
-CHANCE = 0.6
-"""AUROC up to which, and from 1 less which, an interval around 0.5 counts as chance: beyond, images are too few."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """How the network does with one occlusion, on `images` of them; all figures with 95 % intervals by patient.
-
-    auroc  of the last class against the others; `drop` what the whole image gives more, on the same images
-    flips  share of the decisions that are other than on the whole image
-    positives, negatives  mean scores of the two
-    """
-
-    occlusion: Occlusion
-    images: int
-    auroc: Interval
-    drop: Interval
-    flips: Interval
-    positives: float
-    negatives: float
-
-    @property
-    def tells(self) -> bool:
-        """Whether the network ranks images whose lungs were taken away, rightly or the other way round."""
-        return self.occlusion.blind and self.ranks
-
-    @property
-    def ranks(self) -> bool:
-        """Whether the interval leaves chance out, on either side."""
-        low, high = _ends(self.auroc)
-        return low > 0.5 or high < 0.5
-
-    @property
-    def clears(self) -> bool:
-        """Whether it does not, within an interval that is narrow enough to say so; of rows with lungs always."""
-        low, high = _ends(self.auroc)
-        return not self.occlusion.blind or 1 - CHANCE <= low <= 0.5 <= high <= CHANCE
-
-
-def _ends(auroc: Interval) -> tuple[float, float]:
-    """Ends of the interval; a ranking without an error, which has none, is that of chance least of all."""
-    return (auroc.value, auroc.value) if auroc.value in (0.0, 1.0) else (auroc.low, auroc.high)
 
 
 @dataclass(frozen=True)
@@ -81,24 +41,23 @@ class Probe:
 
     examples  by occlusion, of the labels `labels_shown`
     scores    one row an image: the last class's probability under each occlusion
-    verdict   sentences
     """
 
     rows: Sequence[Row]
     examples: Mapping[str, Sequence[Pixels]]
     labels_shown: Sequence[int]
     scores: pd.DataFrame
-    verdict: Sequence[str]
+    verdict: Sequence[Said]
 
     @property
     def told_on(self) -> bool:
         """Whether any row tells on the network."""
-        return any(row.tells for row in self.rows)
+        return any(said.kind == "told on" for said in self.verdict)
 
     @property
     def cleared(self) -> bool:
         """Whether all rows clear it."""
-        return all(row.clears for row in self.rows)
+        return any(said.kind == "cleared" for said in self.verdict)
 
 
 def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
@@ -106,7 +65,8 @@ def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
 
     The file's grey is occluded, then prepared as the run prepares images: of a run that multiplies lung masks, only
     what is inside of them reaches the network, and `lungs removed` leaves it their outline; what differs from that, or
-    from the whole image, outside of the lungs alone is then left out.
+    from the whole image, outside of the lungs alone is then left out. So is an image of which nothing but grey is left,
+    as of one that is cropped to the lungs and has these taken away: such images rank alike, whatever was learnt.
     """
     if not isinstance(task, ClassificationTask):
         raise ConfigError(f"the shortcut probe is of classifiers, not of a {type(task).__name__}")
@@ -190,9 +150,11 @@ def _variants(images: Images, row: int, occlusions: Sequence[Occlusion]) -> dict
         if part.needs_lungs and on_grey is None:
             continue
         try:
-            prepared[part.name], _ = preprocess(part.apply(grey, on_grey), lungs, reading.shape)
+            image, geometry = preprocess(part.apply(grey, on_grey), lungs, reading.shape)
         except DataError as error:
             raise UnreadableImageError(path, str(error)) from error
+        if part is WHOLE or np.ptp(image[picture_of(geometry)]) > 0:
+            prepared[part.name] = image
     return prepared
 
 
@@ -223,42 +185,8 @@ def _row(
 
     found = intervals(figures, patients, resamples=resamples)
     means = [float(left[labels == label, -1].mean()) if (labels == label).any() else math.nan for label in (1, 0)]
-    return Row(part, len(labels), found["auroc"], found["drop"], found["flips"], means[0], means[1])
-
-
-def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[str]:
-    """What the rows come to, in sentences; those of the first kind tell on the network."""
-    of_class = task.class_names[-1]
-    by_name = {row.occlusion.name: row for row in rows}
-    said = [
-        f"{row.occlusion.name}: still ranks {of_class} with AUROC {row.auroc}, {row.occlusion.where}"
-        + ("" if row.auroc.value > 0.5 else "; below 0.5: what is left is read the other way round")
-        for row in rows
-        if row.tells
-    ]
-    if said and images.preprocess.needs_mask and images.preprocess.use in ("lungs", "thorax"):
-        said.append(f"the run is shown images times their {images.preprocess.use} mask, so it always sees an outline")
-    if not said:
-        blind = ", ".join(f"{row.occlusion.name} {row.auroc}" for row in rows if row.occlusion.blind)
-        if all(row.clears for row in rows):
-            said.append(
-                f"no sign of a shortcut: without lungs the AUROC is that of chance ({blind}); what shows only together "
-                "with the lungs is not ruled out"
-            )
-        else:
-            said.append(
-                "too few images to tell: without lungs the interval of the AUROC holds 0.5, and also values beyond "
-                f"{1 - CHANCE:g} to {CHANCE:g} ({blind})"
-            )
-    outline = by_name.get("outline alone")
-    if outline is not None and outline.ranks:
-        said.append(
-            f"the outline of the lung masks alone gives {outline.auroc}: the masks' shape tells of the class, and with "
-            "the lungs removed the network may read that; of what it reads in a whole film this says nothing"
-        )
-    if not images.lungs:
-        said.append("no lung masks: borders and centre alone were probed; --lungs=FOLDER gives masks, or a run's")
-    return said
+    fewest = min(len({*patients[labels == label]}) for label in (0, 1))
+    return Row(part, len(labels), fewest, found["auroc"], found["drop"], found["flips"], means[0], means[1])
 
 
 def table_of(probed: Probe) -> pd.DataFrame:
@@ -290,4 +218,9 @@ def as_plain(probed: Probe) -> dict[str, Any]:
         }
         for row in probed.rows
     }
-    return {"told_on": probed.told_on, "cleared": probed.cleared, "verdict": list(probed.verdict), "rows": rows}
+    return {
+        "told_on": probed.told_on,
+        "cleared": probed.cleared,
+        "verdict": [said.text for said in probed.verdict],
+        "rows": rows,
+    }

@@ -8,10 +8,11 @@ from pulmo.explanation.images import Images
 from pulmo.explanation.probe import Probe, as_plain, probe, table_of
 from pulmo.explanation.writing import Folder, told
 from pulmo.finished import FinishedRun
-from pulmo.report.html import Facts, Grid, Picture, Section, Text
+from pulmo.report.html import Facts, Grid, Picture, Section, Text, TextKind
 from pulmo.report.probing import occluded_aurocs, occlusion_examples
 from pulmo.report.screen import grid, screen
 
+KINDS: dict[str, TextKind] = {"told on": "warning", "cleared": "good"}
 LIMITS = (
     "An interval without lungs that leaves 0.5 out, above it or below, proves that the network reads what is left. One "
     "that holds 0.5 does not prove that it never does: it was not trained on such images, and what shows only together "
@@ -33,8 +34,9 @@ def probe_run(run: FinishedRun, asked: Asked) -> Path:
     folder.json("probe.json", {"run": run.name, "images": images.name, **as_plain(probed)})
     page = folder.page(f"Shortcut probe of {images.name}", run.said, _sections(run, images, probed, folder))
     screen().print(grid(table_of(probed), f"shortcut probe: {run.said} on {images.name}"))
-    for line in probed.verdict:
-        screen().print(f"{'told on' if probed.told_on else 'verdict'}: {line}", markup=False, soft_wrap=True)
+    for said in probed.verdict:
+        name = said.kind if said.kind in ("told on", "note") else "verdict"
+        screen().print(f"{name}: {said.text}", markup=False, soft_wrap=True)
     return page
 
 
@@ -44,8 +46,9 @@ def _sections(run: FinishedRun, images: Images, probed: Probe, folder: Folder) -
     curve = folder.figure("probe", occluded_aurocs(names, [row.auroc for row in rows], blind))
     labels = [run.class_names[label] for label in probed.labels_shown]
     shown = folder.figure("probe_examples", occlusion_examples(probed.examples, labels))
-    kind = "warning" if probed.told_on else "good" if probed.cleared else "plain"
-    verdict = [Text(f"{line[0].upper()}{line[1:]}.", kind) for line in probed.verdict]  # type: ignore[arg-type]
+    verdict = [
+        Text(f"{said.text[0].upper()}{said.text[1:]}.", KINDS.get(said.kind, "plain")) for said in probed.verdict
+    ]
     what = " ".join(f"{row.occlusion.name.capitalize()}: {row.occlusion.shows}." for row in rows)
     caption = f"AUROC of {of_class} against the rest; 95 % intervals by patient, percentile bootstrap"
     return [

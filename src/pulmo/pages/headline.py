@@ -110,9 +110,7 @@ def training(run: FinishedRun) -> list[Block]:
     best, epochs = run.metrics.get("best_epoch"), len(table_of(run.folder / "history.csv"))
     if best is None or epochs < 2 or int(best) != epochs - 1:
         return []
-    return [
-        Text(f"The last of {epochs} epochs was the best on validation: longer training might help.", "warning")
-    ]
+    return [Text(f"The last of {epochs} epochs was the best on validation: longer training might help.", "warning")]
 
 
 def evidence(measured: Measured) -> list[Block]:

@@ -27,6 +27,9 @@ COLOURS = 64
 """Of a figure's palette: its lines and text look the same, at a quarter of the bytes."""
 
 
+TextKind = Literal["plain", "warning", "code", "good", "lead", "heading"]
+
+
 @dataclass(frozen=True)
 class Text:
     """A paragraph; `kind` "warning" stands out, "code" is a command, "lead" is what to read if nothing else, "heading"
@@ -34,7 +37,7 @@ class Text:
     """
 
     text: str
-    kind: Literal["plain", "warning", "code", "good", "lead", "heading"] = "plain"
+    kind: TextKind = "plain"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,14 @@ def test_area__is_of_the_picture_without_black_bars() -> None:
     assert (found["area"], found["heat"]) == (0.5, 1)
 
 
+def test_heat__on_black_bars_counts_for_nothing() -> None:
+    picture = picture_of(Geometry.fit((0, 0, 100, 50), SIZE, keep_aspect=True))
+    heat = heat_at((50, 5), (50, 95)) + 2 * heat_at((5, 5))
+    found = located(heat, left_half(), picture)
+    assert (found["heat"], found["points"]) == (0.5, 0.5)
+    assert np.isnan(located(heat_at((5, 5)), left_half(), picture)["heat"])
+
+
 def test_heat__of_an_image_without_any_is_undefined_but_its_area_is_not() -> None:
     found = located(np.zeros((SIZE, SIZE), np.float32), left_half(), ALL)
     assert np.isnan([found["heat"], found["points"]]).all()

@@ -15,7 +15,8 @@ from torch import Tensor, nn, optim
 from pulmo.errors import ConfigError, DataError
 from pulmo.explanation.images import Images
 from pulmo.explanation.occlusion import OCCLUSIONS, WHOLE
-from pulmo.explanation.probe import Probe, Row, as_plain, probe, table_of, verdict
+from pulmo.explanation.probe import Probe, as_plain, probe, table_of
+from pulmo.explanation.verdict import Row, Said, verdict
 from pulmo.losses import ClassificationLoss
 from pulmo.metrics.bootstrap import Interval
 from pulmo.metrics.classification import binary_metrics
@@ -87,7 +88,7 @@ def test_probe__tells_on_a_network_that_reads_the_border(films: Images) -> None:
     assert aurocs["whole image"][0] == aurocs["lungs removed"][0] == aurocs["borders only"][0] == 1
     assert aurocs["lungs only"][0] == 0.5
     said = "borders only: still ranks pneumonia with AUROC 1.000, from the outer tenth of the image alone"
-    assert said in probed.verdict
+    assert Said(said, "told on") in probed.verdict
 
 
 def test_probe__clears_a_network_that_reads_the_lungs(films: Images) -> None:
@@ -97,13 +98,13 @@ def test_probe__clears_a_network_that_reads_the_lungs(films: Images) -> None:
     assert by_name(probed)["whole image"][0] == by_name(probed)["lungs only"][0] == 1
     # Filled with a mean of what is kept, the lungs would have told of the token.
     assert by_name(probed)["lungs removed"][0] == 0.5
-    assert probed.verdict[0].startswith("no sign of a shortcut")
+    assert probed.verdict[0].text.startswith("no sign of a shortcut")
 
 
-def _rows(**aurocs: tuple[float, float, float]) -> list[Row]:
+def _rows(patients: int = 50, **aurocs: tuple[float, float, float]) -> list[Row]:
     known = {part.name.replace(" ", "_"): part for part in (WHOLE, *OCCLUSIONS)}
     none = Interval(0, 0, 0)
-    return [Row(known[name], 100, Interval(*auroc), none, none, 0.5, 0.5) for name, auroc in aurocs.items()]
+    return [Row(known[name], 100, patients, Interval(*auroc), none, none, 0.5, 0.5) for name, auroc in aurocs.items()]
 
 
 CLEAR = (0.5, 0.45, 0.55)
@@ -114,8 +115,11 @@ def test_verdict__an_interval_below_chance_tells_as_one_above(films: Images) -> 
     assert [row.tells for row in rows] == [False, True, False]
     assert [row.clears for row in rows] == [True, False, True]
     (said,) = verdict(rows, reader(LUNGS), films)
-    assert said.startswith("borders only: still ranks pneumonia with AUROC 0.200 (0.150–0.250), from the outer tenth")
-    assert said.endswith("; below 0.5: what is left is read the other way round")
+    assert said.kind == "told on"
+    assert said.text.startswith(
+        "borders only: still ranks pneumonia with AUROC 0.200 (0.150–0.250), from the outer tenth"
+    )
+    assert said.text.endswith("; below 0.5: what is left is read the other way round")
 
 
 @pytest.mark.parametrize("interval", [(0.45, 0.3, 0.55), (0.55, 0.45, 0.7)])
@@ -123,8 +127,23 @@ def test_verdict__an_interval_that_reaches_beyond_chance_clears_nothing(
     films: Images, interval: tuple[float, float, float]
 ) -> None:
     (said,) = verdict(_rows(whole_image=CLEAR, borders_only=interval), reader(LUNGS), films)
-    assert said.startswith("too few images to tell")
-    assert "beyond 0.4 to 0.6" in said
+    assert said.kind == "open"
+    assert said.text.startswith("too few images to tell")
+    assert "beyond 0.4 to 0.6" in said.text
+
+
+@pytest.mark.parametrize("borders", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.9, 0.7, 0.95), (0.5, 0.45, 0.55)])
+def test_verdict__of_few_patients_nothing_is_told_however_well_they_rank(
+    films: Images, borders: tuple[float, float, float]
+) -> None:
+    (said,) = verdict(_rows(9, whole_image=CLEAR, borders_only=borders), reader(LUNGS), films)
+    assert (said.kind, said.text) == ("open", "too few images to tell: of 9 patients of one class, 10 are needed")
+
+
+def test_verdict__without_an_image_that_lacks_lungs_clears_nothing(films: Images) -> None:
+    (said,) = verdict(_rows(whole_image=(0.95, 0.9, 0.99), centre_only=CLEAR), reader(LUNGS), films)
+    assert said.kind == "open"
+    assert "nothing to probe" in said.text
 
 
 @pytest.mark.parametrize("outline", [(0.38, 0.33, 0.43), (0.7, 0.6, 0.8)])
@@ -134,19 +153,19 @@ def test_verdict__an_outline_that_tells_is_of_the_masks_and_no_shortcut(
     rows = _rows(whole_image=CLEAR, borders_only=CLEAR, outline_alone=outline)
     assert all(row.clears for row in rows)
     said = verdict(rows, reader(LUNGS), films)
-    assert said[0].startswith("no sign of a shortcut")
-    assert said[1].startswith(f"the outline of the lung masks alone gives {outline[0]:.3f}")
-    assert "of what it reads in a whole film this says nothing" in said[1]
+    assert [line.kind for line in said] == ["cleared", "note"]
+    assert said[1].text.startswith(f"the outline of the lung masks alone gives {outline[0]:.3f}")
+    assert "of what it reads in a whole film this says nothing" in said[1].text
 
 
 def test_probe__of_few_images_settles_nothing(films: Images) -> None:
     rng = np.random.default_rng(0)
-    few = Images(films.name, films.table.iloc[rng.permutation(COUNT)[:12]].reset_index(drop=True), films.preprocess)
+    few = Images(films.name, films.table.iloc[rng.permutation(COUNT)[:40]].reset_index(drop=True), films.preprocess)
     noise = (slice(0, 3), slice(30, 33))
     probed = probe(reader(noise), few, resamples=200)
     assert not probed.told_on
     assert not probed.cleared
-    assert "too few images to tell" in probed.verdict[0]
+    assert "too few images to tell: without lungs the interval" in probed.verdict[0].text
 
 
 def test_probe__counts_flips_and_drops_on_the_same_images(films: Images) -> None:
@@ -164,7 +183,7 @@ def test_probe__counts_flips_and_drops_on_the_same_images(films: Images) -> None
 def test_probe__without_lung_masks_is_of_borders_and_centre(films: Images) -> None:
     probed = probe(reader(TOKEN), of(films, mask=""), resamples=200)
     assert [row.occlusion.name for row in probed.rows] == ["whole image", "centre only", "borders only"]
-    assert probed.verdict[-1].startswith("no lung masks")
+    assert probed.verdict[-1].text.startswith("no lung masks")
 
 
 def test_probe__compares_with_the_whole_of_those_images_that_have_a_mask(films: Images) -> None:
@@ -182,6 +201,14 @@ def test_probe__of_a_run_on_lungs_alone_sees_nothing_of_the_rest(films: Images) 
     told = probe(reader(LUNGS), masked, resamples=200)
     assert by_name(told)["whole image"][0] == 1
     assert by_name(told)["outline alone"][0] == 0.5
+
+
+def test_probe__of_a_run_that_is_cropped_to_the_lungs_leaves_out_what_is_grey_all_over(films: Images) -> None:
+    cropped = Images(films.name, films.table, Preprocess(size=SIDE, use="crop", margin=0.05))
+    names = list(by_name(probe(reader(TOKEN), cropped, resamples=200)))
+    assert names == ["whole image", "lungs only", "centre only", "lungs removed", "outline alone"]
+    barred = Images(films.name, films.table, Preprocess(size=SIDE, use="crop", margin=0.05, keep_aspect=True))
+    assert list(by_name(probe(reader(TOKEN), barred, resamples=200))) == names
 
 
 def test_probe__leaves_out_what_cannot_be_read(films: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

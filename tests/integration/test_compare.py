@@ -12,6 +12,10 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from pulmo.cli import app
+from pulmo.comparison.chosen import chosen
+from pulmo.comparison.compare import compared
+from pulmo.comparison.pairs import DECISIONS, apart_of, signed
+from pulmo.comparison.telling import written
 from pulmo.comparison.tested import tested as measured
 from pulmo.finished import opened
 
@@ -209,3 +213,31 @@ def test_compare__phantoms_are_told(tmp_path: Path, page: Path) -> None:
     for run in runs:
         (run / "environment.json").write_text(json.dumps({"phantom": True}))
     assert "drawn phantoms, not patients" in " ".join(typed(*runs, "--out", page).output.split())
+
+
+def test_compare__says_in_short_whether_the_best_on_validation_differs_from_the_next(tmp_path: Path) -> None:
+    weak = run_folder(tmp_path / "weak", images=IMAGES, noise=3.0)
+    strong = run_folder(tmp_path / "strong", images=IMAGES, noise=0.1)
+    comparison = compared(chosen([str(weak), str(strong)]), resamples=500)
+    (board,) = comparison.boards
+    assert [run.label for run in board.ranked] == ["strong", "weak"]
+    told = written(comparison, tmp_path / "page.html").read_text()
+    assert "The best on validation is strong: test AUROC 1.000" in told
+    apart = signed(apart_of(board.ranked[0], board.ranked[1])["auroc"])
+    assert f"Less the next, weak, on the same images: {apart}; the interval leaves 0 out." in told
+    right = {
+        run.name: (table["prediction"] == table["label"]).to_numpy()
+        for run in (weak, strong)
+        for table in [pd.read_csv(run / "predictions_test.csv")]
+    }
+    (row,) = board.tests[0][0][DECISIONS].to_dict("records")
+    assert (row["first"], row["second"]) == ("strong", "weak")
+    assert row["only first right"] == str((right["strong"] & ~right["weak"]).sum()) != "0"
+    assert row["only second right"] == str((right["weak"] & ~right["strong"]).sum())
+
+
+def test_compare__says_in_short_that_an_interval_holds_no_difference(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name, images=IMAGES, noise=1.5) for name in ("a", "b")]
+    comparison = compared(chosen(list(map(str, runs))), resamples=500)
+    told = written(comparison, tmp_path / "page.html").read_text()
+    assert "; the interval holds 0." in told

@@ -1,7 +1,7 @@
 """Which runs `pulmo compare` lays beside each other: whose images, whose patients, which folds, which evaluations."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ import pytest
 
 from pulmo.comparison.chosen import chosen
 from pulmo.comparison.compare import compared
+from pulmo.comparison.matrix import one_by_one
 from pulmo.comparison.pairs import apart_of
+from pulmo.comparison.telling import written
 from pulmo.comparison.tested import grouped
 from pulmo.comparison.tested import tested as measured
 from pulmo.evaluation.evaluation import Wish, evaluated
@@ -189,3 +191,79 @@ def test_compare__a_given_cut_off_or_checkpoint_is_never_the_runs_own_figure(tmp
     table.to_csv(run / "predictions_test.csv", index=False)
     evaluated_on(run, "padchest_test", OTHERS[:9], 0.7, data="padchest", threshold_given="0.3", threshold=0.3)
     assert matrix_of(run)["padchest test (9)"].item() == "0.700 (0.670–0.730), cut-off 0.3"
+
+
+def known_as(run: Path, images: Sequence[str], val: Sequence[str] = ()) -> Path:
+    """The run with a split.csv of all the images of its data."""
+    table = pd.DataFrame({"image_id": images, "patient_id": images, "label": 0})
+    splits = ["val" if image in val else "train" for image in images]
+    table.assign(split=splits, path=[f"/x/{image}" for image in images]).to_csv(run / "split.csv", index=False)
+    return run
+
+
+def test_compare__folds_of_other_images_under_one_name_do_not_come_together(tmp_path: Path) -> None:
+    first, second, third = folds_in(tmp_path, (0, 1, 2), 0)
+    for run, images in ((first, IMAGES), (second, IMAGES[::-1]), (third, [*IMAGES, "one more"])):
+        known_as(run, images)
+    boards = compared(chosen([str(tmp_path)]), resamples=100).boards
+    assert [len(board.runs) for board in boards] == [2, 1]
+
+
+def test_compare__of_a_cross_validation_of_models_the_mean_of_each_is_told(tmp_path: Path) -> None:
+    for model, noise in (("vgg16", 0.2), ("unlucky", 2.0)):
+        for k in range(3):
+            run_folder(
+                tmp_path / f"{model} {k}",
+                images=IMAGES[20 * k : 20 * k + 20],
+                noise=noise,
+                choices={"model": model},
+                data={"folds": 3, "fold": k},
+            )
+    comparison = compared(chosen([str(tmp_path)]), resamples=100)
+    (board,) = comparison.boards
+    told = written(comparison, tmp_path / "page.html").read_text()
+    lead = told[told.index("In short") :]
+    for model, cells in board.spread.set_index("model").iterrows():
+        assert f"{model}: {cells['AUROC']} (3 runs)" in lead
+    assert "The best on validation is" not in lead
+
+
+def test_compare__test_sets_of_one_title_are_numbered(tmp_path: Path) -> None:
+    run_folder(tmp_path / "a", images=IMAGES[:30])
+    run_folder(tmp_path / "b", images=IMAGES[30:])
+    boards = compared(chosen([str(tmp_path)]), resamples=100).boards
+    assert [board.title[-7:] for board in boards] == [", set 1", ", set 2"]
+
+
+def test_compare__a_ranking_across_validation_sets_is_told(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name, images=IMAGES) for name in "ab"]
+    rest = [f"rest {n}" for n in range(40)]
+    for run in runs:
+        known_as(run, [*IMAGES, *rest], val=rest[:10])
+    assert "validated on different images" not in typed(*runs, "--out", tmp_path / "page.html").output
+    known_as(runs[1], [*IMAGES, *rest], val=rest[10:20])
+    assert "validated on different images" in " ".join(typed(*runs, "--out", tmp_path / "page.html").output.split())
+    assert "validated on different images" in (tmp_path / "page.html").read_text()
+
+
+def test_compare__another_checkpoint_than_the_best_is_refused(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "a", images=IMAGES)
+    (run / "checkpoints").mkdir()
+    for name in ("best", "last"):
+        (run / "checkpoints" / f"{name}.ckpt").touch()
+    result = typed(run / "checkpoints" / "last.ckpt")
+    assert result.exit_code == 1
+    assert "are of best.ckpt alone" in result.stderr
+    assert typed(run / "checkpoints" / "best.ckpt", "--out", tmp_path / "page.html").exit_code == 0
+
+
+def test_compare__the_matrix_on_a_screen_has_a_row_a_figure(tmp_path: Path) -> None:
+    first, second = (run_folder(tmp_path / name, images=IMAGES) for name in "ab")
+    for n in range(6):
+        evaluated_on(first, f"hospital {n}", OTHERS[: 100 + n], 0.6 + n / 100, data=f"hospital {n}")
+    cells = matrix_of(first, second).reset_index()
+    rows = one_by_one(cells)
+    assert list(rows["run"]) == ["a"] * 7 + ["b"]
+    assert rows.iloc[3].tolist() == ["a", "kermany", "AUROC", "hospital 2 test (102)", "0.620 (0.590–0.650)"]
+    result = typed(first, second, "--out", tmp_path / "page.html")
+    assert all(f"hospital {n} test (10{n})" in result.output for n in range(6))

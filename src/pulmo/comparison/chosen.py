@@ -50,7 +50,13 @@ def chosen(arguments: Sequence[str]) -> Chosen:
 def _places(argument: str) -> Iterator[Path]:
     path = Path(argument).expanduser()
     if argument == "last" or path.suffix == ".ckpt" or is_run(path):
-        yield opened(argument).folder
+        run = opened(argument)
+        if run.other_checkpoint:
+            raise RunError(
+                f"{argument}: the figures in {run.folder} are of best.ckpt alone, and stand for no other checkpoint; "
+                f"`pulmo evaluate {argument}` measures this one"
+            )
+        yield run.folder
         return
     matches = [path] if path.is_dir() else [Path(match) for match in glob.glob(str(path), recursive=True)]
     runs = {match for match in matches if is_run(match)}

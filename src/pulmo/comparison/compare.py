@@ -8,7 +8,7 @@ import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
 from pulmo.comparison.folds import partition_of
-from pulmo.comparison.matrix import matrix
+from pulmo.comparison.matrix import matrix, told_apart
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
 from pulmo.comparison.tested import Tested, difference, grouped, tested
@@ -23,6 +23,21 @@ class Board:
     title: str
     runs: list[Tested]
     settings: list[dict[str, str]]
+
+    @cached_property
+    def is_folds(self) -> bool:
+        """Whether the runs are folds, each with a test set of its own."""
+        return len({run.images for run in self.runs}) > 1
+
+    @property
+    def ranking(self) -> str:
+        """What to know of how the runs are ranked; "" for nothing."""
+        if self.is_folds or len({run.validation_images for run in self.runs if run.validation_images}) < 2:
+            return ""
+        return (
+            "The runs were validated on different images: the order, which follows validation, may be that of the "
+            "images. Runs of one split, data.split=RUN/split.csv, are ranked alike."
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -111,7 +126,10 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
         )
     runs = [run for board in together for run in board]
     own_of = dict(zip(labels, settings, strict=True))
-    boards = [Board(_title(board), board, [own_of[run.label] for run in board]) for board in together]
+    titles = told_apart([_title(board) for board in together])
+    boards = [
+        Board(title, board, [own_of[run.label] for run in board]) for title, board in zip(titles, together, strict=True)
+    ]
     leaves = differing([leaves_of(run.run) for run in runs])
     table = pd.DataFrame(leaves, index=[run.label for run in runs]).T
     return Comparison(boards, table, matrix(runs), left_out)

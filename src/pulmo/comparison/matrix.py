@@ -13,7 +13,7 @@ from pulmo.comparison.tested import Images, Tested, images_of
 from pulmo.metrics.bootstrap import Interval
 from pulmo.report.titles import title_of
 
-OWN = "trained on"
+RUN, OWN, FIGURE = "run", "trained on", "figure"
 WITHOUT_CUT_OFF = ("auroc",)
 """Figures of `tested.PRIMARY` that are the same at every cut-off."""
 
@@ -62,21 +62,28 @@ def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
             own.setdefault(other, str(found))
     if len(titles) < 2:
         return pd.DataFrame()
-    names = dict(zip(titles, _told_apart(list(titles.values())), strict=True))
+    names = dict(zip(titles, told_apart(list(titles.values())), strict=True))
     rows = [
-        {"run": run.label, OWN: run.data_name, "figure": title_of(run.primary)}
+        {RUN: run.label, OWN: run.data_name, FIGURE: title_of(run.primary)}
         | {name: own.get(test, "") for test, name in names.items()}
         for run, own in zip(runs, cells, strict=True)
     ]
     return pd.DataFrame(rows)
 
 
-def _told_apart(titles: list[str]) -> list[str]:
-    """Different test sets of one name and as many images are numbered."""
+def told_apart(titles: list[str]) -> list[str]:
+    """Test sets of one title, which are different all the same, are numbered."""
     return [
         f"{title}, set {titles[: place + 1].count(title)}" if titles.count(title) > 1 else title
         for place, title in enumerate(titles)
     ]
+
+
+def one_by_one(cells: pd.DataFrame) -> pd.DataFrame:
+    """The matrix with one row a figure, for a screen: as many columns as test sets fit on none."""
+    rows = cells.melt([RUN, OWN, FIGURE], var_name="tested on", value_name="test").query("test != ''")
+    rows = rows.rename(columns={"test": "with 95 % interval"})
+    return rows.sort_values(RUN, key=lambda names: names.map(list(cells[RUN]).index), kind="stable")
 
 
 def _root(run: Tested) -> str:

@@ -50,7 +50,7 @@ def leaves_of(run: FinishedRun) -> Settings:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str) and value.startswith(("/", "~/")):
+    if isinstance(value, str) and (value.startswith(("/", "~/")) or ("/" in value and Path(value).suffix == ".csv")):
         return Path(value).name
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pulmo.comparison.compare import Board, Comparison
+from pulmo.comparison.matrix import one_by_one
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
@@ -28,6 +29,8 @@ def tell(comparison: Comparison, console: Console) -> None:
     """Print the leaderboards, mean ± SD, paired tests and the matrix."""
     for board in comparison.boards:
         _show(console, board.leaderboard, f"{board.title}\nthe best on validation first", "validation")
+        if board.ranking:
+            console.print(board.ranking, markup=False)
         if len(board.spread):
             _show(console, board.spread, board.spread.attrs["title"], "runs")
         for tables, remarks in board.tests:
@@ -36,19 +39,21 @@ def tell(comparison: Comparison, console: Console) -> None:
             for remark in remarks:
                 console.print(escape(remark))
     if len(comparison.matrix):
-        console.print(grid(comparison.matrix, "trained on × tested on"))
+        console.print(grid(one_by_one(comparison.matrix), "trained on × tested on"))
     for folder, why in comparison.left_out.items():
         console.print(f"left out: {folder}: {why}", markup=False, soft_wrap=True)
 
 
 def _show(console: Console, cells: pd.DataFrame, title: str, figures_from: str) -> None:
-    """Print the columns that fit beside each other, and name those that had to go: settings first, then figures.
+    """Print the columns that fit beside each other, and name those that had to go.
 
-    Settings stand behind the first column and before the one whose name begins with `figures_from`.
+    Settings stand behind the first column and before the one whose name begins with `figures_from`. The first two of
+    them, which tell the runs apart, and the first two figures go last.
     """
     names = [str(name) for name in cells]
     first = next((place for place, name in enumerate(names) if name.startswith(figures_from)), 1)
-    going = [*names[first + 2 :], *names[1:first]]  # popped from the end
+    settings, figures = names[1:first], names[first:]
+    going = [*settings[:2], *figures[2:], *settings[2:]]  # popped from the end
     widths = {name: max(len(name), *(len(str(cell)) for cell in cells[name])) + 3 for name in names}
     while going and sum(widths.values()) + 1 > console.width:
         del widths[going.pop()]
@@ -100,10 +105,8 @@ def _in_short(comparison: Comparison) -> list[Block]:
     """What came first on each board, and whether it differs from the next, in words."""
     blocks: list[Block] = []
     for board in comparison.boards:
-        if len(board.groups) > 1 and len(board.spread) == 1:  # folds: their mean is what they are for
-            row = board.spread.iloc[0]
-            figure = title_of(board.ranked[0].primary)
-            blocks.append(Text(f"{board.title}: {figure} {row[figure]}, {board.spread.attrs['title']}.", "lead"))
+        if board.is_folds:  # one of them stands for nothing: their mean is what they are for
+            blocks.append(Text(_of_folds(board), "lead"))
             continue
         best = board.ranked[0]
         name = title_of(best.primary)
@@ -125,6 +128,18 @@ def _in_short(comparison: Comparison) -> list[Block]:
     return blocks
 
 
+def _of_folds(board: Board) -> str:
+    figure = title_of(board.ranked[0].primary)
+    if board.spread.empty:
+        return f"{board.title}: no two of the runs are of one experiment, and one fold alone says little."
+    settings = [str(name) for name in board.spread][: list(board.spread).index("runs")]
+    means = [
+        f"{', '.join(row[settings]) + ': ' if settings else ''}{row[figure]} ({row['runs']} runs)"
+        for _, row in board.spread.iterrows()
+    ]
+    return f"{board.title}: {figure}, {board.spread.attrs['title']}: {'; '.join(means)}."
+
+
 def _of_board(board: Board, suffix: str) -> list[Section]:
     ranked = board.ranked
     name = ranked[0].primary
@@ -136,6 +151,7 @@ def _of_board(board: Board, suffix: str) -> list[Section]:
             if ranked[0].resamples == 10_000
             else "Intervals: 95 %, patients resampled."
         ),
+        *([Text(board.ranking, "warning")] if board.ranking else []),
         Grid(_figures_first(board.leaderboard)),
     ]
     if len(shown) > 1:

@@ -37,6 +37,15 @@ class Tested:
         return images_of(self.table)
 
     @cached_property
+    def validation_images(self) -> frozenset[str]:
+        """The images by which its best epoch was chosen; empty where the run does not say."""
+        try:
+            split = self.run.split
+        except RunError:
+            return frozenset()
+        return frozenset(split.loc[split["split"] == "val", "image_id"])
+
+    @cached_property
     def kin(self) -> bytes:
         """Which images are of one patient, whatever the patients are called: resamples are paired where equal."""
         by_image = self.patients[np.argsort(self.table["image_id"].to_numpy(str))]

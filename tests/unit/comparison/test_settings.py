@@ -23,6 +23,7 @@ def test_leaves__of_paths_the_name_and_of_places_nothing(tmp_path: Path) -> None
         callbacks={"checkpoint": {"dirpath": "/here/a/checkpoints", "mode": "max"}},
     )
     assert leaves_of(one) == {"data.split": "split.csv", "data.fold": "null", "callbacks.checkpoint.mode": "max"}
+    assert leaves_of(run(tmp_path / "b", data={"split": "outputs/a/split.csv"})) == {"data.split": "split.csv"}
 
 
 def test_differing__copies_of_a_value_are_told_once_by_their_shortest_key() -> None:

@@ -45,8 +45,9 @@ class FinishedRun:
 
     @property
     def said(self) -> str:
-        """The name, and that it learnt from phantoms where it did."""
-        return f"{self.name} (trained on drawn phantoms, not patients)" if self.phantom else self.name
+        """The name, the checkpoint where it is not the best, and that it learnt from phantoms where it did."""
+        name = f"{self.name}, checkpoint {self.other_checkpoint}" if self.other_checkpoint else self.name
+        return f"{name} (trained on drawn phantoms, not patients)" if self.phantom else name
 
     @cached_property
     def choices(self) -> dict[str, str]:

@@ -159,6 +159,57 @@ def test_explain__of_files_asks_a_run_on_lungs_for_masks(finished: Path, phantom
     assert "give --lungs=FOLDER" in told
 
 
+@pytest.mark.parametrize("by_run", [False, True])
+def test_explain__of_a_run_on_lungs_takes_those_of_another_data_set_that_are_given(
+    finished: Path, lungs: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_run: bool
+) -> None:
+    monkeypatch.setenv("PULMO_CACHE", str(tmp_path / "cache"))
+    best = finished / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    content["pulmo"]["origin"]["preprocess"]["use"] = "lungs"
+    torch.save(content, best)
+    films = sorted((phantoms / "rsna" / "stage_2_train_images").glob("*.dcm"))
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for film in films:
+        cv2.imwrite(str(masks / f"{film.stem}.png"), np.pad(np.full((48, 48), 255, np.uint8), 24))
+    given = lungs if by_run else masks
+    explain(finished, "data=rsna", f"data.root={phantoms / 'rsna'}", "--lungs", given, "--worst", 2)
+    table = pd.read_csv(finished / "explanations" / "gradcam_rsna_all" / "images.csv")
+    assert table["heat_lungs"].notna().all()
+    assert len(table) == len(films)
+
+
+def test_explain__of_files_here_and_elsewhere_finds_their_masks(
+    finished: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = sorted((phantoms / "kermany").rglob("*.jpeg"))[:2]
+    monkeypatch.chdir(films[0].parent)
+    for film in films:
+        cv2.imwrite(str(tmp_path / f"{film.stem}.png"), np.full((96, 96), 255, np.uint8))
+    explain(finished, films[0].name, films[1], "--lungs", tmp_path, "--out", tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "images.csv")["heat_lungs"].notna().all()
+
+
+def test_explain__of_masks_draws_those_that_fit_worst(lungs: Path, tmp_path: Path) -> None:
+    recorded = pd.read_csv(lungs / "predictions_test.csv").set_index("image_id")
+    told = explain(lungs, "--worst", 2, "--out", tmp_path / "out")
+    assert "page: " in told
+    table = pd.read_csv(tmp_path / "out" / "images.csv").set_index("image_id")
+    np.testing.assert_allclose(table["dice"], recorded.loc[table.index, "dice"], atol=0.005)
+    drawn = sorted(path.name[4:-12] for path in (tmp_path / "out" / "images").glob("*_overlay.png"))
+    assert drawn == sorted(name.replace("/", "_") for name in table["dice"].nsmallest(2).index)
+    assert "by the Dice of their masks: 2" in (tmp_path / "out" / "explain.html").read_text()
+
+
+def test_explain__of_another_checkpoint_has_its_own_folder(finished: Path) -> None:
+    later = shutil.copy(finished / "checkpoints" / "best.ckpt", finished / "checkpoints" / "later.ckpt")
+    explain(later, "--worst", 1)
+    folder = finished / "explanations" / "gradcam_test_later"
+    assert "checkpoint later" in (folder / "explain.html").read_text()
+    assert not (finished / "explanations" / "gradcam_test").exists()
+
+
 def test_probe__prints_its_table_and_a_verdict(finished: Path) -> None:
     told = explain(finished, "--probe")
     folder = finished / "explanations" / "probe_test"

@@ -163,9 +163,30 @@ def test_report__is_rebuilt_from_a_moved_folder_and_moved_images(copied: Path, p
     assert "<escaped>" not in (copied / "report.html").read_text()
 
 
-def test_report__without_the_images_all_else_is_there(copied: Path, tmp_path: Path) -> None:
+def test_report__a_folder_that_is_not_there_leaves_the_old_page_as_it_is(copied: Path, tmp_path: Path) -> None:
+    before = (copied / "report.html").read_bytes()
     result = typed(copied, f"data.root={tmp_path / 'nowhere'}")
+    assert result.exit_code == 1
+    assert f"no folder {tmp_path / 'nowhere'}" in result.stderr
+    assert (copied / "report.html").read_bytes() == before
+
+
+def test_report__of_another_checkpoint_than_the_best_is_refused(copied: Path) -> None:
+    before = (copied / "report.html").read_bytes()
+    result = typed(shutil.copy(copied / "checkpoints" / "best.ckpt", copied / "checkpoints" / "later.ckpt"))
+    assert result.exit_code == 1
+    assert "a report is of best.ckpt" in result.stderr
+    assert (copied / "report.html").read_bytes() == before
+
+
+def test_report__without_the_images_all_else_is_there(
+    copied: Path, phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace(str(phantoms / "kermany"), str(tmp_path / "nowhere")))
+    result = typed(copied)
     assert result.exit_code == 0, result.output
+    assert "Best and worst cases: left out: no folder" in caplog.text
     assert "Left out: no folder" in section(copied / "report.html", "Best and worst cases")
     assert (copied / "report.html").read_text().count("Left out") == 1
 

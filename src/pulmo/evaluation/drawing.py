@@ -36,7 +36,10 @@ def draw(of: Evaluation) -> Drawn:
         drawings |= _of_classes(of, title) if images.class_names else _of_two_classes(of, images, title)
         drawings |= _of_subgroups(images, title)
     if scored_ones is not None:
-        drawings["reliability"] = (partial(sheet_blocks.reliability, scored_ones, title), sheet_blocks.RELIABILITY)
+        drawings["reliability"] = (
+            partial(sheet_blocks.reliability, scored_ones, title),
+            sheet_blocks.reliability_caption(scored_ones),
+        )
     return {name: (make(), caption) for name, (make, caption) in drawings.items()}
 
 

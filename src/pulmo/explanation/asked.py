@@ -48,10 +48,12 @@ class Asked:
         return of_split(run, self.split, self.overrides, self.lungs)
 
     def folder(self, run: FinishedRun, what: str, images: Images) -> Path:
-        """Where the results go: named by `what`, and by the images where they are not of the run's own data."""
+        """Where the results go: named by `what`, by the images where they are not of the run's own data, and by the
+        checkpoint where it is not the best."""
         own = not self.paths and not any(override.startswith("data=") for override in self.overrides)
         of = images.name.rpartition(" ")[2] if own else images.name.replace(" ", "_")
-        return self.out or run.folder / "explanations" / f"{what}_{of}"
+        which = f"_{run.other_checkpoint}" if run.other_checkpoint else ""
+        return self.out or run.folder / "explanations" / f"{what}_{of}{which}"
 
 
 def on_device(task: Task) -> Task:

@@ -31,13 +31,14 @@ CAPTION = (
     "by patient (percentile bootstrap)"
 )
 CHOICES = {
-    "worst": "The images whose truth is least probable",
-    "best": "The images whose truth is most probable",
+    "worst": "The images that went worst",
+    "best": "The images that went best",
     "errors": "The images that are called wrongly",
     "all": "All images",
     "image": "The images that were named",
 }
 
+ORDERED = ("worst", "best")
 REGIONS = {"lungs": "lungs", "boxes": "true boxes"}
 
 
@@ -69,7 +70,7 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
         "method": f"{asked.method}, {explained}",
         "layer": f"{layer}: a cell of the map is {size // layer.width} of the {size} pixels that the network sees",
         "cut-off": f"{task.cut_off:.4g}" if heat.binary else "the likeliest class",
-        "drawn": f"{CHOICES[asked.choice].lower()}: {len(places)}",
+        "drawn": f"{CHOICES[asked.choice].lower()}{_by(table) if asked.choice in ORDERED else ''}: {len(places)}",
     }
     sections = [
         Section("What was explained", [Facts(facts), *told(images)]),
@@ -79,18 +80,23 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
     return folder.page(f"Heat maps of {images.name}", run.said, sections)
 
 
+def _by(table: pd.DataFrame) -> str:
+    return ", by the Dice of their masks" if "dice" in table else ", by the probability of their true class"
+
+
 def _located(task: Task, images: Images, heat: HeatMaps) -> tuple[pd.DataFrame, list[int]]:
     """Scores of all images that can be read, and where their heat lies; and the row of each in `images`."""
     regions = images.lungs or any(len(boxes) for boxes in images.table["boxes"])
-    rows, said, found = [], [], []
+    rows, said, dice, found = list[int](), [], list[float](), []
     every = range(len(images.table))
     for look in looks(task, images, every, heat if regions else None, "looking at all images"):
         rows.append(look.row)
         said.append(look.probabilities)
+        dice.append(look.dice)
         found.append(_shares(look, _boxes(images, look)))
     if not rows:
         raise DataError(f"none of the {len(images.table)} images can be read")
-    return table_of(task, images, rows, np.stack(said)).join(pd.DataFrame(found)), rows
+    return table_of(task, images, rows, np.stack(said), dice).join(pd.DataFrame(found)), rows
 
 
 def _shares(look: Look, boxes: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -181,8 +187,14 @@ def _drawn(
 
 
 def _case(task: Task, images: Images, look: Look, facts: pd.Series) -> HeatCase:
-    called = f"score {facts['score']:.3f}, called {task.class_names[int(facts['prediction'])]}"
-    known = f"{task.class_names[int(facts['label'])]}: " if facts["label"] >= 0 else ""
+    name = task.class_names[int(facts["prediction"])]
+    if "dice" in facts:
+        called = f"Dice {facts['dice']:.3f}"
+    elif len(task.class_names) == 2:
+        called = f"called {name}, score {facts['score']:.3f}"
+    else:
+        called = f"called {name}, its probability {facts['score']:.3f}"
+    known = f"{task.class_names[int(facts['label'])]}; " if facts["label"] >= 0 else ""
     heat = np.zeros(look.prepared.image.shape, np.float32) if look.heat is None else look.heat
     cold = "; no heat" if not heat.any() else ""
     return HeatCase(

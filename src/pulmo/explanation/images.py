@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from pulmo.data.dataset import BoxShape
 from pulmo.data.lists import by_stem, images_below, masks_for, no_boxes
 from pulmo.data.preparing import Prepared, Recipe
 from pulmo.earlier_runs import automatic_masks
@@ -31,6 +32,7 @@ class Images:
     name  such as "kermany test"; `lungs` says whether any row has a lung mask, `labelled` whether labels are known
     precision  `trainer.precision` of the run, by which its scores are
     notes      what must be known of them
+    box_shape  how opacity masks fill their boxes
     """
 
     name: str
@@ -38,6 +40,7 @@ class Images:
     preprocess: Preprocess
     precision: str = "32-true"
     notes: list[str] = field(default_factory=list)
+    box_shape: BoxShape = "box"
 
     @property
     def lungs(self) -> bool:
@@ -83,16 +86,20 @@ def of_split(run: FinishedRun, wanted: Wanted | None, overrides: Sequence[str], 
     """
     found = data_of(run, overrides, wanted, cache="off", on_error="raise")
     datamodule = found.datamodule
+    given = None
+    if lungs is not None:
+        given = _Lungs(lungs, Path(found.config.data.root).expanduser(), str(found.config.data.cache_dir))
+        datamodule.mask_source = given  # a run that is shown masked lungs needs them to set up
     datamodule.setup("test")
     table = datamodule.rows_of("test")
     if "label" not in datamodule.needs:  # of masks and boxes: whether there is anything to draw
         table = table.assign(label=_to_draw(run, table))
-    if lungs is not None:
-        root, cache_dir = Path(found.config.data.root), str(found.config.data.cache_dir)
-        table = table.assign(mask=_lungs(lungs, table, root, cache_dir))
+    if given is not None and not datamodule.preprocess.needs_mask:
+        table = table.assign(mask=given.masks_of(table))
     notes = [*found.notes, *found.selection.notes]
     name = f"{found.name} {found.selection.split}"
-    return Images(name, table.reset_index(drop=True), datamodule.preprocess, run.precision, notes)
+    shape = datamodule.box_shape
+    return Images(name, table.reset_index(drop=True), datamodule.preprocess, run.precision, notes, shape)
 
 
 def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Images:
@@ -118,7 +125,8 @@ def of_paths(run: FinishedRun, paths: Sequence[Path], lungs: str | None) -> Imag
         lungs = str(preprocess.mask_run)
     if lungs is not None:
         cache_dir = os.environ.get("PULMO_CACHE", "~/.cache/pulmo")  # as conf/data has it
-        table["mask"] = _lungs(lungs, table, Path(os.path.commonpath([path.parent for path in files])), cache_dir)
+        root = Path(os.path.commonpath([os.path.abspath(path.parent) for path in files]))
+        table["mask"] = _Lungs(lungs, root, cache_dir).masks_of(table)
     return Images("files", table, preprocess, run.precision)
 
 
@@ -127,14 +135,21 @@ def _to_draw(run: FinishedRun, table: pd.DataFrame) -> list[int]:
     return [1 if of_lungs else int(len(boxes) > 0) for boxes in table["boxes"]]
 
 
-def _lungs(given: str, table: pd.DataFrame, root: Path, cache_dir: str) -> list[str]:
-    """Paths of lung masks: those drawn by the run `given`, or those that lie in the folder."""
-    place = Path(given).expanduser()
-    if (place / "checkpoints" / "best.ckpt").is_file():
-        return automatic_masks(OmegaConf.create({"data": {"cache_dir": cache_dir}}), place).masks_of(table)
-    if not place.is_dir():
-        raise DataError(f"--lungs={given}: no such folder; give one of masks, or of a run that draws lungs")
-    masks = masks_for(table["path"].tolist(), root, given)
-    if not any(masks):
-        raise DataError(f"--lungs={given}: none of its files is called as an image")
-    return masks
+@dataclass(frozen=True)
+class _Lungs:
+    """Lung masks that were `given`: those drawn by a run, or those that lie in a folder as the images below `root`."""
+
+    given: str
+    root: Path
+    cache_dir: str
+
+    def masks_of(self, table: pd.DataFrame) -> list[str]:
+        place = Path(self.given).expanduser()
+        if (place / "checkpoints" / "best.ckpt").is_file():
+            return automatic_masks(OmegaConf.create({"data": {"cache_dir": self.cache_dir}}), place).masks_of(table)
+        if not place.is_dir():
+            raise DataError(f"--lungs={self.given}: no such folder; give one of masks, or of a run that draws lungs")
+        masks = masks_for(table["path"].tolist(), self.root, self.given)
+        if not any(masks):
+            raise DataError(f"--lungs={self.given}: none of its files is called as an image")
+        return masks

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +76,10 @@ def shown(
         return
     prepared = images([str(table["image_id"].iat[place]) for place in places])
     heats = _heats(task, prepared)
+    explained = class_names[1] if len(class_names) == 2 else "the class that it called"
     told = (
-        "The cases that the classifier is surest of, wrongly and rightly. What it looked at is hot: Grad-CAM, "
-        "what speaks for the positive class; a heat map tells where, not why."
+        "The cases that the classifier is surest of, wrongly and rightly. What it looked at is hot: Grad-CAM, what "
+        f"speaks for {explained}; a heat map tells where, not why."
         if heats is not None
         else "The cases that the classifier is surest of, wrongly and rightly; without heat maps."
     )
@@ -87,11 +89,18 @@ def shown(
         pictures = []
         for place in group.places:
             row, heat = table.iloc[place], None if heats is None else heats[number[place]]
-            truth = class_names[int(row["label"])]
-            caption = f"{row['image_id']}: {truth}, score {float(row['score']):.3f}"
+            caption = f"{row['image_id']}: {_said(row, class_names)}"
             pictures.append(Picture(thumbnail(prepared[number[place]], heat), caption))
         yield Text(group.title, "heading")
         yield Pictures(pictures, small=True)
+
+
+def _said(row: "pd.Series[Any]", class_names: Sequence[str]) -> str:
+    truth, called, score = class_names[int(row["label"])], class_names[int(row["prediction"])], float(row["score"])
+    if len(class_names) == 2:
+        return f"is {truth}, score {score:.3f} for {class_names[1]}"
+    probability = float(row[f"score_{called}"])
+    return f"is {truth}, called {called}, probability {probability:.3f}"
 
 
 def _heats(task: Task | None, prepared: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32] | None:
@@ -122,14 +131,16 @@ def from_datamodule(datamodule: ChestDataModule) -> Images:
 def from_files(run: FinishedRun, overrides: Sequence[str]) -> Images:
     """Test images read from where the run's configuration says, or its `overrides`, such as data.root=FOLDER.
 
-    Raises `ConfigError` where an override names nothing of the data set. What is not there is told when an image is
-    asked for.
+    Raises `ConfigError` where an override names nothing of the data set, `DataError` where there is no such folder. Of
+    a folder that the configuration alone names, what is not there is told when an image is asked for.
     """
     if any(override.startswith("data=") for override in overrides):
         raise ConfigError("a report is of the run's own test images; give values, such as data.root=FOLDER")
     try:
         datamodule = data_of(run, overrides, "test", cache="off", on_error="raise").datamodule
     except (DataError, RunError) as error:
+        if overrides and isinstance(error, DataError):
+            raise
         gone = error
 
         def nothing(_: Sequence[str]) -> npt.NDArray[np.uint8]:

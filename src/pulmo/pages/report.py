@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulmo.errors import PulmoError
+from pulmo.errors import PulmoError, RunError
 from pulmo.experiment import Experiment
 from pulmo.finished import FinishedRun
 from pulmo.pages import cases, data_facts, headline, provenance
@@ -33,7 +33,9 @@ CURVES = {
     "dice_test": "Dice of each test image.",
     "dice_by_area_test": "Dice against the size of the true mask.",
 }
+OF_CLASSES = {"roc_test": "ROC curves, test: each class against all others."}
 CONFUSIONS = "Confusion matrices on test at each cut-off: counts, and shares of a row in percent."
+CONFUSION_OF_CLASSES = "Confusion matrix on test, by the likeliest class: counts, and shares of a row in percent."
 Make = Callable[[], Iterable[Block]]
 OVERLAYS = "The best, median and worst test images, with truth and prediction drawn on them."
 
@@ -57,8 +59,13 @@ def rebuilt(run: FinishedRun, overrides: Sequence[str] = ()) -> Path:
     """Write the report of a run from its folder; images of cases are read from where they lie now.
 
     `overrides` say where, such as data.root=FOLDER. Raises `PulmoError` where one names nothing of the data set, or the
-    page cannot be written.
+    page cannot be written, or of another checkpoint than the best, of which the folder has no figures.
     """
+    if run.other_checkpoint:
+        raise RunError(
+            f"a report is of best.ckpt, whose figures lie in {run.folder}; `pulmo evaluate {run.checkpoint}` measures "
+            f"{run.other_checkpoint}.ckpt"
+        )
     images = cases.from_files(run, overrides)
     names = _names(lambda: run.class_names, run)
     if not run.has("figures"):
@@ -92,7 +99,7 @@ def write(run: FinishedRun, sources: Sources) -> Path:
 
 
 def _content(run: FinishedRun, sources: Sources) -> tuple[str, list[Section]]:
-    parts = Measured(run, sources.resamples)
+    parts, several = Measured(run, sources.resamples), len(sources.class_names) > 2
     try:
         tested = bool(run.has("metrics.json") and len(parts.table))
     except MENDABLE:
@@ -113,9 +120,9 @@ def _content(run: FinishedRun, sources: Sources) -> tuple[str, list[Section]]:
     if tested:
         sections += [
             _section("Test figures", lambda: _figures(parts)),
-            _section("Curves", lambda: _pictures(run, CURVES)),
+            _section("Curves", lambda: _pictures(run, CURVES | (OF_CLASSES if several else {}))),
             _section("Masks and boxes", lambda: sheet_blocks.masks_and_boxes(parts.sheets)),
-            _section("Operating points", lambda: _operating_points(run, parts)),
+            _section("Decisions" if several else "Operating points", lambda: _decisions(run, parts)),
             _section("Subgroups", lambda: _subgroups(parts)),
             _section("Calibration: are scores probabilities?", lambda: _calibration(parts)),
             _section("Best and worst cases", lambda: _cases(run, parts, sources)),
@@ -136,7 +143,9 @@ def _section(title: str, *makes: Make) -> Section:
             blocks += make()
         except MENDABLE as error:
             left_out = Text(f"Left out: {error if str(error) else type(error).__name__}", "warning")
-            blocks += [left_out] if left_out not in blocks else []
+            if left_out not in blocks:
+                log.warning("%s: %s", title, left_out.text[0].lower() + left_out.text[1:])
+                blocks.append(left_out)
     return Section(title, blocks)
 
 
@@ -170,9 +179,10 @@ def _figures(parts: Measured) -> list[Block]:
     return sheet_blocks.figures(parts.sheets, parts.metrics("test"), parts.resamples, parts.metrics("val"))
 
 
-def _operating_points(run: FinishedRun, parts: Measured) -> list[Block]:
+def _decisions(run: FinishedRun, parts: Measured) -> list[Block]:
     sheet, path = parts.sheets.images, run.folder / "figures" / "confusion_test.png"
-    confusions = [Picture.read(path, CONFUSIONS)] if path.is_file() else []
+    caption = CONFUSION_OF_CLASSES if sheet is not None and sheet.class_names else CONFUSIONS
+    confusions = [Picture.read(path, caption)] if path.is_file() else []
     if sheet is None or not sheet.operating_points:
         return [*confusions]
     return [*sheet_blocks.operating_points(sheet), *confusions]
@@ -186,7 +196,7 @@ def _calibration(parts: Measured) -> list[Block]:
     sheet = parts.sheets.probabilities
     if sheet is None:
         return []
-    picture = Picture.of(sheet_blocks.reliability(sheet), sheet_blocks.RELIABILITY)
+    picture = Picture.of(sheet_blocks.reliability(sheet), sheet_blocks.reliability_caption(sheet))
     return [*sheet_blocks.calibration(sheet), Pictures([picture])]
 
 

@@ -30,10 +30,9 @@ FITTED = {
     True: ": on these very images, so that they look better here than elsewhere",
 }
 SUBGROUPS = f"A mean hides whom it fails: the same figures at the cut-off. {tables.DASH}"
-RELIABILITY = (
-    "Share of positive images against their mean score, in 15 bins of equal width, with 95 % intervals, and how many "
-    "they are. On the diagonal a score is a probability; below it scores are too high. Dashed: after temperature "
-    "scaling, fitted on validation. Pale: fewer than 5 images."
+BINNED = (
+    "in 15 bins of equal width, with 95 % intervals, and how many they are. On the diagonal a score is a probability; "
+    "below it scores are too high. Dashed: after temperature scaling, fitted on validation. Pale: fewer than 5 images."
 )
 
 
@@ -95,6 +94,12 @@ def reliability(sheet: ImageSheet, title: str = "") -> Figure:
     if sheet.class_names:
         return reliability_diagram(curves, title, "Mean score of the likeliest class", "Share that is right")
     return reliability_diagram(curves, title)
+
+
+def reliability_caption(sheet: ImageSheet) -> str:
+    """What `reliability` shows; of several classes the score is that of the class that is called."""
+    what = "Share of images called rightly" if sheet.class_names else "Share of positive images"
+    return f"{what} against their mean score, {BINNED}"
 
 
 def forests(sheet: ImageSheet, title: str = "") -> dict[str, Callable[[], Figure]]:

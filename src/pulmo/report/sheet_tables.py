@@ -111,8 +111,9 @@ def calibration_table(sheet: ImageSheet) -> pd.DataFrame:
 def calibration_note(sheet: ImageSheet) -> str:
     """What the expected calibration error is, how much of it is chance, and why a figure lacks."""
     calibration = sheet.calibration
+    share = "share that is called rightly" if sheet.class_names else "share of positives"
     told = (
-        "ECE: mean distance between score and share of positives over 15 bins (Guo 2017), of equal width or of as many "
+        f"ECE: mean distance between score and {share} over 15 bins (Guo 2017), of equal width or of as many "
         f"images each. Of {sheet.images:,} images a perfectly calibrated model would show "
         f"{calibration.perfect_ece:.3f}."
     )

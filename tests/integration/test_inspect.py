@@ -55,6 +55,27 @@ def test_inspect__counts_are_those_that_training_uses(inspect: Inspect, phantoms
     assert (status, said.strip().splitlines()[-1][:7]) == (0, "no leak")
 
 
+@pytest.mark.parametrize("choice", ["preprocess=lung_crop", "preprocess=lungs"])
+def test_inspect__of_a_data_set_without_lung_masks_says_what_training_would(
+    inspect: Inspect, phantoms: Path, tmp_path: Path, choice: str
+) -> None:
+    place = ["data=kermany", f"data.root={phantoms / 'kermany'}", "--quick"]
+    masked = [f"data.masks={phantoms / 'kermany_masks'}"]
+    status, said, _ = inspect(*place, choice)
+    assert status == 0
+    assert "60 of 60 images have no lung mask, and training would refuse them" in said
+    best = tmp_path / "lungs" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.touch()
+    assert "no lung mask" not in inspect(*place, choice, f"preprocess.mask={tmp_path / 'lungs'}")[1]
+    said = inspect(*place, choice, *masked)[1]
+    assert "10 of 60 images have no lung mask" in said
+    assert "with a lung mask" in said
+    status, said, out = inspect(*place, choice, *masked, "preprocess.missing=skip")
+    assert "training would refuse" not in said
+    assert counts_of(out)["all/images"] == 50
+
+
 def test_inspect__page_and_figures_stand_alone(inspect: Inspect, phantoms: Path) -> None:
     _, said, out = inspect("data=rsna", f"data.root={phantoms / 'rsna'}")
     page = (out / "inspect.html").read_text()

@@ -76,7 +76,7 @@ class ChestDataModule(LightningDataModule, ABC):
         self.mask_source: MaskSource | None = None  # instead of the data set's own masks
         self.tested: Callable[[pd.DataFrame], pd.Series] | None = None  # instead of a split: "test", or "" for none
         self.skipped = left_out.nothing()
-        self.keep_absent = False  # listed images without a file stay in the table: for looking at the lists alone
+        self.keep_absent = False  # images without a file, or a mask that training asks for, stay: to look at the lists
         self.tally: dict[str, int] = {}  # how many the lists name, and how many of them each choice leaves
         self.identical: pd.DataFrame | None = None  # unknown until a cache has hashed the pixels
         self.boxes_lost = 0  # of validation and test, outside of what preprocess crops to: figures do not see them
@@ -233,11 +233,19 @@ class ChestDataModule(LightningDataModule, ABC):
                 raise DataError(f"{self.root}: {len(repeated)} image ids stand twice, such as {repeated.iloc[0]}")
             if self.mask_source is not None and self.preprocess.needs_mask:
                 table = table.assign(mask=self.mask_source.masks_of(table))
-            if self.preprocess.needs_mask or "lung_mask" in self.needs:
-                table, self.skipped = left_out.with_masks(table, self.masks, self.preprocess.missing)
+            if self._leaves_out_unmasked:
+                table, self.skipped = left_out.with_masks(
+                    table, self.masks, self.preprocess.missing, drawable="lung_mask" not in self.needs
+                )
             table = table.reset_index(drop=True)
             self._indexed = table.assign(row_in_store=np.arange(len(table)))
         return self._indexed
+
+    @property
+    def _leaves_out_unmasked(self) -> bool:
+        asked = self.preprocess.needs_mask or "lung_mask" in self.needs
+        to_come = self.preprocess.missing == "raise" or self.preprocess.mask_run is not None  # given, or drawn
+        return asked and not (self.keep_absent and to_come)
 
     def listed(self) -> pd.DataFrame:
         """What `setup` would make of the lists: all images with their split, leaks and all; no image is read."""

@@ -21,8 +21,13 @@ def nothing() -> pd.DataFrame:
     return pd.DataFrame(columns=["image_id", "path", "split", "cause"])
 
 
-def with_masks(table: pd.DataFrame, folder: str | None, missing: Choice) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the rows with a lung mask, and a list of the others; raises `DataError`, counting them, unless "skip"."""
+def with_masks(
+    table: pd.DataFrame, folder: str | None, missing: Choice, *, drawable: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the rows with a lung mask, and a list of the others; raises `DataError`, counting them, unless "skip".
+
+    `folder` is where masks were looked for; `drawable` ones may be those that another run draws.
+    """
     without = table["mask"] == ""
     if not without.any():
         return table, nothing()
@@ -30,6 +35,7 @@ def with_masks(table: pd.DataFrame, folder: str | None, missing: Choice) -> tupl
         counts = table.loc[without, "split"].value_counts()
         where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
         remedy = f"{folder} has none called so" if folder else "give data.masks=FOLDER"
+        remedy += " (preprocess.mask=RUN takes those that a run draws)" if drawable else ""
         raise DataError(
             f"{int(without.sum())} of {len(table)} images have no lung mask{where and f' ({where})'}, such as "
             f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"

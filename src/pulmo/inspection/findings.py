@@ -58,6 +58,12 @@ def _of_lists(found: Contents) -> list[str]:
         said.append(f"training would refuse this split: {found.refusal}")
     if found.absent:
         said.append(f"{found.absent:,} of {len(table):,} listed images have no file below {found.data.root}")
+    without, preprocess = int((table["mask"] == "").sum()), found.data.preprocess
+    if without and preprocess.needs_mask and preprocess.mask_run is None:
+        said.append(
+            f"{without:,} of {len(table):,} images have no lung mask, and training would refuse them: "
+            "preprocess.missing=skip leaves them out, preprocess.mask=RUN has a run draw all"
+        )
     if found.nameless and not found.notes:
         said.append(
             f"the patient of {found.nameless:,} images is not known: each counts as a patient, so two images of one "

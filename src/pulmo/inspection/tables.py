@@ -115,6 +115,19 @@ def files(found: Contents) -> pd.DataFrame:
     return pd.DataFrame(ordered)
 
 
+def masks(found: Contents) -> pd.DataFrame:
+    """Images of each split with and without a lung mask; empty where there is no mask."""
+    masked = found.table["mask"] != ""
+    if not masked.any():
+        return pd.DataFrame()
+    rows = []
+    for split in [*SPLITS, "all"]:
+        inside = (found.table["split"] == split) | (split == "all")
+        with_mask, without = f"{(masked & inside).sum():,}", f"{(~masked & inside).sum():,}"
+        rows.append({"split": split, "with a lung mask": with_mask, "without": without})
+    return pd.DataFrame(rows)
+
+
 def sizes(found: Contents) -> pd.DataFrame:
     """Smallest, quartiles and largest of the images' sides, and their most frequent size."""
     read = found.table[(found.table["width"] > 0) & (found.table["error"] == "")]

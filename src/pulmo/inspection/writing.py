@@ -41,6 +41,7 @@ def sections(found: Contents) -> Tables:
             ("What their headers say", tables.files(found)),
             ("Sizes of images", tables.sizes(found)),
             ("Cannot be read", tables.causes(found)),
+            ("Lung masks", tables.masks(found)),
         ],
         FILMS: [("How far the images of a film differ at most", tables.copies(found))],
     }

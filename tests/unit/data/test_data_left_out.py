@@ -78,7 +78,8 @@ def test_setup__missing_masks_are_counted_by_split(
     module = folder(preprocess=Preprocess(size=16, use="lungs"), masks=str(tmp_path / "masks"))
     with pytest.raises(DataError, match=r"9 of 18 images have no lung mask \(4 of train, 3 of test, 2 of val\)") as e:
         ready(module)
-    assert str(e.value).endswith(f"{tmp_path / 'masks'} has none called so; preprocess.missing=skip leaves them out")
+    remedies = "has none called so (preprocess.mask=RUN takes those that a run draws); preprocess.missing=skip"
+    assert str(e.value).endswith(f"{tmp_path / 'masks'} {remedies} leaves them out")
 
 
 def test_setup__images_without_mask_are_skipped_where_asked(

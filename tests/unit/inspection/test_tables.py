@@ -1,13 +1,16 @@
 """Tables of a data set's contents against numbers counted by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pulmo.inspection import findings, tables
+from pulmo.inspection import drawing, findings, tables
 from pulmo.inspection.contents import Contents
+from pulmo.transforms.preprocess import Preprocess
 
 NAMES = ("Normal", "Opacity")
 
@@ -25,6 +28,7 @@ def found() -> Contents:
             "boxes": [[], [[0, 0, 10, 20]], [[10, 10, 30, 30], [0, 50, 50, 100], [90, 90, 110, 95]], [], [], []],
             "sex": ["F", "F", "F", "M", "", "nan"],
             "view": "",
+            "mask": ["/m/a.png", "", "/m/c.png", "/m/d.png", "/m/e.png", "/m/f.png"],
             "age": ["048Y", "48", "18", "155", "", "006M"],
             "there": True,
             "format": "PNG",
@@ -35,8 +39,39 @@ def found() -> Contents:
             "error": ["", "", "", "", "", "cut short: the file ends after 12 bytes"],
         }
     )
-    data = SimpleNamespace(class_names=NAMES, root="/data", natural_rate=0.225)
+    preprocess = Preprocess(size=32)
+    data = SimpleNamespace(class_names=NAMES, root="/data", natural_rate=0.225, preprocess=preprocess)
     return Contents(data, "rsna", table, {"rows": 8}, [], "", ["p0"], 1)  # type: ignore[arg-type]
+
+
+def test_masks__are_counted_by_split(found: Contents) -> None:
+    rows = tables.masks(found).set_index("split")
+    assert rows.loc["train"].tolist() == ["2", "1"]
+    assert rows.loc["all"].tolist() == ["5", "1"]
+
+
+def test_concerns__images_without_the_mask_that_training_asks_for(found: Contents, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    assert not any("no lung mask" in line for line in findings.concerns(found))
+    found.data.preprocess = Preprocess(size=32, use="lungs")
+    (line,) = [line for line in findings.concerns(found) if "no lung mask" in line]
+    assert line.startswith("1 of 6 images have no lung mask, and training would refuse them")
+    found.data.preprocess = Preprocess(size=32, use="lungs", mask=str(tmp_path))
+    assert not any("no lung mask" in line for line in findings.concerns(found))
+
+
+def test_mean_films__what_the_second_class_has_more_is_above_zero(
+    found: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(drawing, "mean_films", lambda *given: drawn.extend(given))
+    bright = np.array([0, 1, 1, 1, 0, 0]) == 1  # the labels
+    found.thumbs = np.where(bright[:, None, None], 200, 50).astype(np.uint8) * np.ones((1, 4, 4), np.uint8)
+    drawing._means(found, found.thumbs)
+    films, difference = drawn
+    assert [film.image.max() for film in films] == [50, 200]
+    np.testing.assert_array_equal(difference, 150.0)
 
 
 def test_classes__count_images_and_patients(found: Contents) -> None:

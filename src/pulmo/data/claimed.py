@@ -11,7 +11,8 @@ Shape = tuple[int, int]
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
 ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-WIDTH, HEIGHT = 256, 257
+SUBFILE, WIDTH, HEIGHT = 254, 256, 257
+REDUCED = 1  # bit of SUBFILE: a smaller version of another picture of the file
 
 
 def claimed_shape(data: bytes) -> Shape | None:
@@ -45,12 +46,39 @@ def _jpeg(data: bytes) -> Shape | None:
     return None
 
 
+def pages(data: bytes) -> int:
+    """Pictures in a TIFF, smaller versions of one not counted; 1 of any other file, and of one that is damaged."""
+    if not data.startswith(TIFF):
+        return 1
+    count, seen = 0, set[int]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tags = _directories(data)
+            while tags.next and tags.next not in seen:  # a damaged chain may go round
+                seen.add(tags.next)
+                _load(tags, data)
+                count += not tags.get(SUBFILE, 0) & REDUCED
+        except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
+            return max(count, 1)
+    return max(count, 1)
+
+
 def _tiff(data: bytes) -> Shape:
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2] == 43 or data[3] == 43 else 8])
+    tags = _directories(data)
+    _load(tags, data)
+    return int(tags[HEIGHT]), int(tags[WIDTH])
+
+
+def _directories(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    return TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2] == 43 or data[3] == 43 else 8])
+
+
+def _load(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) -> None:
+    """Read the directory to which the last one points."""
     stream = BytesIO(data)
     stream.seek(tags.next)
     tags.load(stream)
-    return int(tags[HEIGHT]), int(tags[WIDTH])
 
 
 def _other(data: bytes) -> Shape:

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pulmo.data.claimed import ALONE
+
 KEPT = 2  # pixels along a side for each of the result's
 LITTLE = 1.25  # by which a picture can shrink without an average
 
@@ -16,6 +18,10 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+
+END, SCAN = b"\xff\xd9", 0xDA
+INSIDE = {b"\0", *(bytes([0xD0 + number]) for number in range(8))}  # behind an FF within a scan's data
+LATE = 4096  # bytes that may stand behind a picture without a closer look
 
 WITH_LONG_LENGTH = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 BASELINE = b"1.2.840.10008.1.2.4.50"
@@ -65,6 +71,26 @@ def shape_of(jpeg: bytes) -> tuple[int, int] | None:
             return (height, width) if (bits, channels) == (8, 1) and height and width else None
         position += 2 + length
     return None
+
+
+def is_whole(jpeg: bytes) -> bool:
+    """Whether the marker that ends a JPEG is there; whatever stands behind it, or inside of its header, is not it."""
+    if END in jpeg.rstrip(b"\0")[-LATE:]:
+        return True
+    position = 2
+    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
+        marker = jpeg[position + 1]
+        if marker == END[1]:
+            return True
+        length = int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        fill, alone = marker == 0xFF, marker in ALONE
+        position += 1 if fill else 2 if alone else 2 + length
+        if marker == SCAN:  # its data have no length, but no marker inside either, other than those that restart
+            while (position := jpeg.find(b"\xff", position)) >= 0 and jpeg[position + 1 : position + 2] in INSIDE:
+                position += 2
+            if position < 0:
+                return False
+    return jpeg[position : position + 2] == END
 
 
 def plain_dicom(data: bytes) -> PlainDicom | None:

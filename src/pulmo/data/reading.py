@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmo.data.claimed import claimed_shape
-from pulmo.data.jpeg import decoded, plain_dicom, shape_of
+from pulmo.data.claimed import claimed_shape, pages
+from pulmo.data.jpeg import decoded, is_whole, plain_dicom, shape_of
 from pulmo.errors import UnreadableImageError
 
 Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -147,6 +147,8 @@ def _whole_picture(data: bytes, path: Path) -> Grey:
     try:
         data = _undamaged(data, path)
         _refuse_large(claimed_shape(data), path)
+        if (count := pages(data)) > 1:
+            raise UnreadableImageError(str(path), f"{count} pages; a radiograph has one")
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise UnreadableImageError(str(path), "not an image that can be decoded, or cut short")
@@ -169,7 +171,7 @@ def _undamaged(data: bytes, path: Path) -> bytes:
     """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data, path)
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data.rstrip(b"\0")[-4096:]:
+    if data.startswith(b"\xff\xd8") and not is_whole(data):
         raise UnreadableImageError(str(path), f"cut short: the file ends after {len(data)} bytes, inside the image")
     return data
 
@@ -195,12 +197,12 @@ def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
     """Leave uint8 alone; stretch everything else from its lowest..highest value to 0..65535."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels).astype(np.uint8, copy=False)
-    values = pixels.astype(np.float32)
+    values: npt.NDArray[Any] = pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.float32)  # may overflow
     finite = np.isfinite(values)
     if not finite.all():
         raise UnreadableImageError(str(path), f"{int((~finite).sum())} pixels are not finite numbers")
     low, high = float(values.min()), float(values.max())
-    scale = 65535.0 / (high - low) if high > low else 0.0
+    scale = 65535.0 / (high - low) if high - low > 1e-300 else 0.0
     stretched: npt.NDArray[np.uint16] = np.rint((values - low) * scale).astype(np.uint16)
     return stretched
 
@@ -227,7 +229,7 @@ def _read_dicom(data: bytes, path: Path, *, mask: bool = False) -> Reading:
             if pixels.ndim == 3:
                 pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
             else:
-                rescale = (dataset.get("RescaleSlope") or 1, dataset.get("RescaleIntercept") or 0)
+                rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
                 if "ModalityLUTSequence" in dataset or rescale != (1, 0):
                     pixels = apply_modality_lut(pixels, dataset)  # would turn bytes to floats for nothing
                 pixels = apply_voi_lut(pixels, dataset)
@@ -236,7 +238,9 @@ def _read_dicom(data: bytes, path: Path, *, mask: bool = False) -> Reading:
         raise UnreadableImageError(str(path), "not a DICOM file, whatever its name says") from error
     except (AttributeError, LookupError, EOFError) as error:
         lacking = re.sub(r"'FileDataset' object has no attribute '(\w+)'", r"no \1", str(error))
-        raise UnreadableImageError(str(path), f"the DICOM lacks pixels or their description ({lacking})") from error
+        raise UnreadableImageError(
+            str(path), f"the DICOM lacks pixels or their description ({lacking}), or is cut short"
+        ) from error
     except (BytesLengthException, struct.error, zlib.error) as error:
         raise UnreadableImageError(str(path), "a damaged DICOM, or cut short") from error
     except (NotImplementedError, RuntimeError, ValueError, TypeError, OSError, cv2.error) as error:
@@ -268,7 +272,11 @@ def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
     _refuse_large((int(dataset.Rows), int(dataset.Columns)), path)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:  # whose frame has a header of its own
-        _refuse_large(claimed_shape(next(generate_frames(dataset.PixelData, number_of_frames=1))), path)
+        framed = claimed_shape(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+        _refuse_large(framed, path)
+        if framed is not None and framed != (int(dataset.Rows), int(dataset.Columns)):
+            said = f"{dataset.Columns}×{dataset.Rows} pixels, its compressed picture {framed[1]}×{framed[0]}"
+            raise UnreadableImageError(str(path), f"damaged: the header says {said}")
     plugins = get_decoder(syntax).available_plugins if syntax.is_compressed else ()
     return np.asarray(pixel_array(dataset, decoding_plugin=next((name for name in plugins if name != "gdcm"), "")))
 
@@ -276,6 +284,8 @@ def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
 def _cause(error: Exception) -> str:
     """One line of pydicom's message, which lists the decoders that it tried line by line."""
     lines = str(error).strip().split("\n")
+    if lines[0].startswith("could not convert string to float"):
+        return f"damaged: a number in its header is none ({lines[0].partition(': ')[2]})"
     if "missing dependencies" in lines[0]:
         return f"{lines[0].rstrip(':')}; `pip install 'pulmo[dicom]'` brings decoders for more transfer syntaxes"
     return f"its pixels cannot be decoded ({lines[-1].strip()})" if len(lines) > 1 else lines[0]

@@ -59,6 +59,24 @@ def fewer_pixels_than_rows(write: Write, picture: NDArray[np.uint8]) -> Path:
     return write(picture, Rows=80)
 
 
+def cut_in_the_header(write: Write, picture: NDArray[np.uint8]) -> Path:
+    path = write(picture)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"\x28\x00\x02\x00US")])
+    return path
+
+
+def smaller_than_its_jpeg(write: Write, picture: NDArray[np.uint8]) -> Path:
+    frame = cv2.imencode(".jpg", picture)[1].tobytes()
+    return write(picture, syntax=JPEGBaseline8Bit, frame=frame, Rows=picture.shape[0] // 2)
+
+
+def a_word_for_a_slope(write: Write, picture: NDArray[np.uint8]) -> Path:
+    path = write(picture, RescaleSlope="1.50", RescaleIntercept="0")
+    path.write_bytes(path.read_bytes().replace(b"1.50", b"abc "))
+    return path
+
+
 def without_photometric(write: Write, picture: NDArray[np.uint8]) -> Path:
     path = write(picture)
     exam = pydicom.dcmread(path)
@@ -82,6 +100,9 @@ def wrong_length_of_an_element(write: Write, picture: NDArray[np.uint8]) -> Path
         (cut_in_the_pixels, "number of bytes of pixel data is less than expected"),
         (cut_in_the_stream, "a damaged DICOM, or cut short"),
         (half_a_jpeg, r"its pixels cannot be decoded \(.*truncated"),
+        (cut_in_the_header, r"lacks pixels or their description \(.*\), or is cut short"),
+        (smaller_than_its_jpeg, r"damaged: the header says \d+×\d+ pixels, its compressed picture \d+×\d+"),
+        (a_word_for_a_slope, r"damaged: a number in its header is none \('abc"),
         (half_an_rle, "its pixels cannot be decoded"),
         (fewer_pixels_than_rows, "number of bytes of pixel data is less than expected"),
         (without_photometric, "lacks pixels or their description .*Photometric"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
+from pulmo.data.jpeg import is_whole
 from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import UnreadableImageError
 
@@ -121,8 +123,48 @@ def test_read_picture__bytes_behind_the_image_do_no_harm(
     for suffix in (".png", ".jpg"):
         path = write_image(tmp_path / f"x{suffix}", noise)
         whole = read_grey(path).image
-        path.write_bytes(path.read_bytes() + b"\0" * 9000)
-        np.testing.assert_array_equal(read_grey(path).image, whole)
+        for behind in (b"\0" * 9000, b"a vendor's own text " * 900):
+            path.write_bytes(path.read_bytes() + behind)
+            np.testing.assert_array_equal(read_grey(path).image, whole)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_read_picture__a_jpeg_cut_off_behind_its_preview_is_cut_short(
+    tmp_path: Path, noise: NDArray[np.uint8], settings: dict[str, Any], kept: float
+) -> None:
+    inside = BytesIO()
+    Image.fromarray(noise).save(inside, "JPEG")
+    picture = Image.fromarray(np.tile(noise, (8, 8)))
+    picture.save(tmp_path / "x.jpg", exif=b"Exif\0\0" + inside.getvalue(), quality=95, **settings)
+    data = (tmp_path / "x.jpg").read_bytes()
+    assert is_whole(data + b"text" * 3000)
+    assert not is_whole(data[: int(len(data) * kept)] + b"\xff" * 5000)
+    (tmp_path / "x.jpg").write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(UnreadableImageError, match="cut short"):
+        read_grey(tmp_path / "x.jpg")
+
+
+def test_read_picture__floats_at_the_ends_of_their_range_are_stretched(tmp_path: Path) -> None:
+    plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    cv2.imwrite(str(tmp_path / "x.tif"), np.array([[-3e38, 0], [1.5e38, 3e38]], np.float32), plain)
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, [[0, 32768], [49151, 65535]])
+    cv2.imwrite(str(tmp_path / "x.tif"), np.array([[0, 1e-45]], np.float32), plain)
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, [[0, 65535]])
+
+
+def test_read_picture__several_pages_are_refused_but_not_a_smaller_version(
+    tmp_path: Path, noise: NDArray[np.uint8]
+) -> None:
+    first, second = Image.fromarray(noise), Image.fromarray(255 - noise)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    with pytest.raises(UnreadableImageError, match="2 pages; a radiograph has one"):
+        read_grey(tmp_path / "x.tif")
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1
+    second.encoderinfo = {"tiffinfo": tags}
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, noise)
 
 
 def test_read_picture__a_wrong_colour_profile_is_passed_over_in_silence(

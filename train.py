@@ -4,7 +4,10 @@ Composes the configuration in conf/, builds data, network and trainer, fits, tes
 leaves everything in a folder under outputs/. `python train.py --help` lists the groups; `-m` runs sweeps.
 """
 
-from pulmo.launch import launch
+from pulmo import interruption
+
+with interruption.ended_at_once():
+    from pulmo.launch import launch
 
 if __name__ == "__main__":
     launch()

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
@@ -117,6 +119,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _check_value(path: str, value: Any, hint: Any) -> None:
+    if get_origin(hint) in (Union, types.UnionType) and torch.Tensor in get_args(hint):
+        hint = reduce(or_, (part for part in get_args(hint) if part is not torch.Tensor))  # which no value can be
     if not _only_plain(hint):
         return
     try:
@@ -176,6 +180,25 @@ def _check_clipping(config: DictConfig) -> None:
         )
 
 
+USUAL = {
+    **dict.fromkeys(("epochs", "epoch", "max_epochs", "num_epochs", "n_epochs"), "trainer.max_epochs"),
+    **dict.fromkeys(("lr", "learning_rate", "optimizer.lr"), "model.optimizer.lr"),
+    **dict.fromkeys(("weight_decay", "wd", "optimizer.weight_decay"), "model.optimizer.weight_decay"),
+    **dict.fromkeys(("batch_size", "batch", "bs"), "data.batch_size"),
+    **dict.fromkeys(("num_workers", "workers"), "data.num_workers"),
+    **dict.fromkeys(("size", "image_size", "img_size"), "preprocess.size"),
+    **dict.fromkeys(("gpus", "devices"), "trainer.devices"),
+    **dict.fromkeys(("root", "data_dir", "data_root", "path"), "data.root"),
+    **dict.fromkeys(("out", "output", "output_dir", "out_dir"), "run_dir"),
+    **dict.fromkeys(("precision", "amp", "fp16"), "trainer.precision"),
+    "dataset": "data",
+    "folds": "data.folds",
+    "fold": "data.fold",
+    "device": "strategy",
+}
+"""What people type by the habits of other programs, and the key or group that it is here."""
+
+
 def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> str:
     """Give one or two lines for a mistake in the command line that Hydra or OmegaConf found.
 
@@ -184,6 +207,11 @@ def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> 
     text = str(error)
     first = text.splitlines()[0] if text else type(error).__name__
     if isinstance(error, OverrideParseException):
+        for group, options in groups.items():
+            if error.override in options:
+                return f"{error.override} is an option of {group}: did you mean {group}={error.override}?"
+        if "=" not in str(error.override):
+            return f"{error.override}: a value is given as key=value, such as data.root=FOLDER"
         return f"{error.override}: {first}; quote what has spaces or signs, as in data.root=\"'/a b'\""
     for group, options in groups.items():
         for marker in (f"Could not find '{group}/", f"Could not load '{group}/"):
@@ -200,5 +228,8 @@ def explain(error: Exception, keys: list[str], groups: dict[str, list[str]]) -> 
 
 
 def _near(wrong: str, known: list[str]) -> str:
+    usual = USUAL.get(wrong.lower())
+    if usual in known:
+        return f"did you mean {usual}? "
     near = get_close_matches(wrong, known, 1, 0.6)
     return f"did you mean {near[0]}? " if near else ""

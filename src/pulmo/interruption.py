@@ -100,6 +100,30 @@ def handled() -> Iterator[None]:
             theirs(last, None)
 
 
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process in here, where nothing is half written: what it raises an import may swallow.
+
+    Left alone is a signal that is ignored, or that someone answers to already.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
+    os.write(2, f"{shown}\npulmo: interrupted\n".encode())
+    os._exit(128 + number)
+
+
 def answer() -> None:
     """Answer again: Lightning puts a handler for SIGTERM in the place of ours each time that it begins something.
 

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -26,6 +26,7 @@ from pulmo.config import explain
 from pulmo.errors import ConfigError, PulmoError
 from pulmo.interruption import Interrupted
 from pulmo.resuming import MULTIRUN, resumed, settled
+from pulmo.run_folders import OUTPUTS
 from pulmo.run_state import State
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,9 @@ def _remove_if_unused(folder: Path) -> None:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
+        if folder.parent.parent.name == OUTPUTS.name:
+            with suppress(OSError):  # there are others in it
+                folder.parent.rmdir()
 
 
 def quiet() -> None:

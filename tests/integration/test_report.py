@@ -305,3 +305,24 @@ def test_report__of_masks_has_their_figures_and_no_operating_points_of_images(
 
 def test_report__is_left_out_where_it_is_not_wanted(train: Callable[..., Path]) -> None:
     assert not (train("trainer.max_epochs=1", "report=false") / "report.html").exists()
+
+
+def test_report__made_again_tells_what_was_measured_since(copied: Path) -> None:
+    page = copied / "report.html"
+    assert not section(page, "Measured afterwards")
+    done = CliRunner().invoke(app, ["evaluate", str(copied), "--split", "val", "--resamples", "200"])
+    assert done.exit_code == 0, done.output
+    (copied / "evaluations" / "broken").mkdir()
+    probe = {"images": "kermany test", "told_on": True, "cleared": False, "verdict": ["borders only: still ranks"]}
+    (copied / "explanations" / "probe_test").mkdir(parents=True)
+    (copied / "explanations" / "probe_test" / "probe.json").write_text(json.dumps(probe))
+    (copied / "explanations" / "probe_val").mkdir()
+    (copied / "explanations" / "probe_val" / "probe.json").write_text("{")
+    assert typed(copied).exit_code == 0
+    told = section(page, "Measured afterwards")
+    intervals = pd.read_csv(copied / "evaluations" / "kermany_val" / "intervals.csv").set_index("figure")
+    assert f"{intervals.loc['auroc', 'value']:.3f}" in told
+    assert "evaluations/kermany_val" in told
+    assert "Shortcut probe of kermany test: Borders only: still ranks. See explanations/probe_test/explain.html" in told
+    assert "Left out: evaluations/broken cannot be read" in told
+    assert "Left out: explanations/probe_val/probe.json cannot be read" in told

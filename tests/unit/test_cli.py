@@ -1,5 +1,10 @@
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +15,7 @@ from kagglehub.exceptions import UnauthenticatedError
 from typer.testing import CliRunner
 
 from pulmo.cli import app
+from pulmo.cli.app import told
 
 
 def _run(*arguments: str) -> tuple[int, str]:
@@ -49,6 +55,39 @@ def test_download__unknown_name_lists_the_known() -> None:
     status, output = _run("download", "mimic")
     assert status == 1
     assert "kermany or rsna" in output
+
+
+def test_version__is_that_of_the_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"pulmo {version('pulmo')}\n")
+
+
+def test_help__is_called_by_its_first_letter_too() -> None:
+    for command in ([], ["evaluate"]):
+        short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
+        assert (short.exit_code, short.output) == (0, long.output)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals there")
+def test_ctrl_c__ends_a_command_with_one_line_and_the_status_of_a_shell() -> None:
+    code = (
+        "import os, signal\nfrom pulmo.cli.app import told\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nwith told():\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except BaseException:\n        pass  # as an import of a library may\n    print('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\npulmo: interrupted\n")
+
+
+def test_ctrl_c__is_pythons_own_again_afterwards() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with told():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_help__names_every_command() -> None:

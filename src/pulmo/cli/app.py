@@ -5,17 +5,34 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from pulmo import interruption
 from pulmo.errors import PulmoError
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Experiments on pneumonia in chest radiographs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"pulmo {version('pulmo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")] = False,
+) -> None:
+    pass
+
 
 PANELS = DATA, TRAINING, AFTER = ("Data", "Training", "After a run")
 """Headings of the commands in `pulmo --help`, in their order."""
@@ -33,9 +50,10 @@ Overrides = Annotated[
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn what the user can mend into one line and status 1."""
+    """Turn what the user can mend into one line and status 1, and Ctrl-C into one line and status 130."""
     try:
-        yield
+        with interruption.ended_at_once():
+            yield
     except PulmoError as error:
         # `launch` sets Hydra's own variable, and keeps what the user has set in ours.
         if os.environ.get("PULMO_TRACE", os.environ.get("HYDRA_FULL_ERROR")) == "1":

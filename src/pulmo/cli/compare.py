@@ -25,12 +25,12 @@ def compare(
     resamples: Annotated[int, typer.Option(min=100, help="Of the patients, for 95 % intervals.")] = 10_000,
 ) -> None:
     """Rank finished RUNS, test their differences on the same images, and write a page."""
-    from pulmo.comparison.chosen import chosen
-    from pulmo.comparison.compare import compared
-    from pulmo.comparison.telling import tell, written
-    from pulmo.report.screen import screen
-
     with told():
+        from pulmo.comparison.chosen import chosen
+        from pulmo.comparison.compare import compared
+        from pulmo.comparison.telling import tell, written
+        from pulmo.report.screen import screen
+
         comparison = compared(chosen(runs), anyway=any_, resamples=resamples)
         tell(comparison, screen())
         print(written(comparison, out))

@@ -39,17 +39,15 @@ def evaluate(
     Overrides name another data set, such as data=rsna data.root=FOLDER, and the machine, such as strategy=cpu. Images
     are prepared as the run's were.
     """
-    from pulmo.finished import opened
-
-    with told():
-        finished = opened(run)  # a mistyped name is told before torch is loaded
-
-    from pulmo.evaluation import folder, screen
-    from pulmo.evaluation.evaluation import Wish, evaluated
-    from pulmo.launch import quiet
-
-    quiet()
     with told(), said():
+        from pulmo.finished import opened
+
+        finished = opened(run)  # a mistyped name is told before torch is loaded
+        from pulmo.evaluation import folder, screen
+        from pulmo.evaluation.evaluation import Wish, evaluated
+        from pulmo.launch import quiet
+
+        quiet()
         wish = Wish(overrides or [], split, threshold, prevalence, resamples, again, out)
         evaluation = evaluated(finished, wish)
         written = folder.write(evaluation, out)  # before the screen, which may be a pipe that was closed

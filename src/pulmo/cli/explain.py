@@ -55,10 +55,10 @@ def explain(
 
     Heat maps, and how much of the heat of all images lies inside the lungs and the true boxes.
     """
-    from pulmo.errors import ConfigError
-    from pulmo.finished import opened
-
     with told():
+        from pulmo.errors import ConfigError
+        from pulmo.finished import opened
+
         finished = opened(run)  # a mistyped name is told before torch is loaded
         choices = {"worst": worst, "best": best, "errors": errors, "all": every, "image": image}
         given = [name for name, value in choices.items() if value]

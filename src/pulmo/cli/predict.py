@@ -57,10 +57,10 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto (each run's own, 32 for boxes), 32 or bf16.")] = "auto",
 ) -> None:
     """Score images of any kind: a table of scores and decisions, masks, boxes. One bad file is a row with its error."""
-    from pulmo.finished import opened
-    from pulmo.interruption import Interrupted
-
     with told():
+        from pulmo.finished import opened
+        from pulmo.interruption import Interrupted
+
         for name in (run, *(with_ or [])):
             opened(name)  # a mistyped name, and what else is wrong, is told before torch is loaded
         from pulmo.prediction.asked import Asked

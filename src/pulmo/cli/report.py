@@ -10,9 +10,9 @@ from pulmo.cli.app import AFTER, Overrides, Run, app, told
 )
 def report(run: Run, overrides: Overrides = None) -> None:
     """Write report.html into the folder of RUN: what was run, on what, how well, and its best and worst cases."""
-    from pulmo.finished import opened
-
     with told():
+        from pulmo.finished import opened
+
         finished = opened(run)  # a mistyped name is told before torch is loaded
         from pulmo.pages.report import rebuilt
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pulmo import interruption
 from pulmo.cli.app import DATA, TRAINING, Overrides, Run, app, told
 
 
@@ -18,7 +19,8 @@ from pulmo.cli.app import DATA, TRAINING, Overrides, Run, app, told
 )
 def train(context: typer.Context) -> None:
     """Train and test one experiment; takes the same OVERRIDES as train.py."""
-    from pulmo.launch import launch
+    with interruption.ended_at_once():
+        from pulmo.launch import launch
 
     # Hydra reads the command line; torchrun and srun would start this file in each process.
     sys.argv = [str(Path(__file__).parents[1] / "entry" / "train.py"), *context.args]
@@ -32,10 +34,10 @@ def train(context: typer.Context) -> None:
 )
 def rerun(run: Run, overrides: Overrides = None) -> None:
     """Train and test again as RUN did, from its folder alone, and compare; overrides are values to change."""
-    from pulmo.finished import opened
-    from pulmo.rerun import main, new_folder
-
     with told():
+        from pulmo.finished import opened
+        from pulmo.rerun import main, new_folder
+
         earlier = opened(run).folder
     given = [argument for argument in overrides or [] if argument.startswith("run_dir=")]
     folder = Path(given[-1].partition("=")[2]) if given else new_folder(earlier)
@@ -48,9 +50,9 @@ def sweep(
     watch: Annotated[bool, typer.Option(help="Go on until all jobs have come to an end.")] = False,
 ) -> None:
     """Tell how far the jobs of a sweep have come, and what they have found."""
-    from pulmo.multirun import table
-
     with told():
+        from pulmo.multirun import table
+
         place = folder or table.newest_sweep()
         if watch:
             table.watch(place)
@@ -64,9 +66,9 @@ def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write rsna, kermany and padchest.")] = Path("data"),
 ) -> None:
     """Draw phantom radiographs in the layouts of RSNA, Kermany and PadChest, where FOLDER has none yet."""
-    from pulmo.phantom.sample import write_all
-
     with told():
+        from pulmo.phantom.sample import write_all
+
         written = write_all(folder)
     for path in written:
         print(f"drawn: {path}")
@@ -77,7 +79,7 @@ def sample(
 @app.command(rich_help_panel=DATA)
 def download(name: Annotated[str, typer.Argument(help="kermany or rsna")]) -> None:
     """Fetch a data set from Kaggle; prints the data.root to train with."""
-    from pulmo.data.download import download as fetch
-
     with told():
+        from pulmo.data.download import download as fetch
+
         print(f"data.root={fetch(name)}")

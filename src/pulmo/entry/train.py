@@ -4,7 +4,10 @@ In a folder of its own: Python puts a script's folder first on its path, and pul
 library's.
 """
 
-from pulmo.launch import launch
+from pulmo import interruption
+
+with interruption.ended_at_once():
+    from pulmo.launch import launch
 
 if __name__ == "__main__":
     launch()

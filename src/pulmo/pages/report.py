@@ -8,7 +8,7 @@ from pathlib import Path
 from pulmo.errors import PulmoError, RunError
 from pulmo.experiment import Experiment
 from pulmo.finished import FinishedRun
-from pulmo.pages import cases, data_facts, headline, provenance
+from pulmo.pages import cases, data_facts, further, headline, provenance
 from pulmo.pages.measured import Measured
 from pulmo.report import sheet_blocks
 from pulmo.report.html import Block, Picture, Pictures, Section, Text, page
@@ -128,6 +128,7 @@ def _content(run: FinishedRun, sources: Sources) -> tuple[str, list[Section]]:
             _section("Best and worst cases", lambda: _cases(run, parts, sources)),
         ]
     sections += [
+        _section("Measured afterwards", lambda: further.further(run)),
         _section("Run it again", lambda: provenance.again(run)),
         _section("Where it ran", lambda: provenance.environment(run)),
         _section("The whole configuration", lambda: provenance.whole(run)),

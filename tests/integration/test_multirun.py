@@ -83,6 +83,7 @@ def test_trained_in__leaves_what_a_training_of_its_own_would(sweep: Sweep, tmp_p
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_resume__skips_what_is_finished_goes_on_with_what_was_cut_off_and_retries_what_failed(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

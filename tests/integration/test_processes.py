@@ -79,6 +79,7 @@ def test_agree__a_mistake_ends_all_and_is_told_by_one(tmp_path: Path) -> None:
     assert second.stderr == ""
 
 
+@pytest.mark.slow
 def test_sweep__each_job_trains_and_tests_with_processes_of_its_own(overrides: list[str], tmp_path: Path) -> None:
     command = [*BY_US, "-m", *overrides, "seed=0,1"]
     finished = subprocess.run(

@@ -42,7 +42,7 @@ class CutOffAt(Callback):
             raise CutOffError
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 3))])
 @pytest.mark.parametrize(
     "learning",
     [
@@ -125,6 +125,7 @@ launch()
 """
 
 
+@pytest.mark.slow
 def test_resume__killed_process_goes_on_in_the_same_folder_by_one_word(phantoms: Path, tmp_path: Path) -> None:
     arguments = [*SMALL, f"data.root={phantoms / 'rsna'}", f"data.cache_dir={tmp_path}", "trainer.max_epochs=3"]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=tmp_path, capture_output=True, check=False)

@@ -201,6 +201,7 @@ def test_compile__gives_the_same_figures_and_a_checkpoint_that_fits_elsewhere(tr
     assert weights.keys() == Task.load_from_checkpoint(plain / "checkpoints" / "best.ckpt").net.state_dict().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["resnet18", "unext_small"])
 def test_bf16__learns_as_float32_does(train: Train, model: str) -> None:
     target = ["data.target=opacity"] if model.startswith("unext") else []

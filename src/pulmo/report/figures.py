@@ -15,9 +15,9 @@ from pulmo.report.finders import batch_sizes, learning_rate_range
 from pulmo.report.froc import froc_curve
 from pulmo.report.learning import learning_curves
 from pulmo.report.overlays import Case, overlays
+from pulmo.report.rendering import png
 from pulmo.report.scores import score_histogram
 from pulmo.report.segmentation import dice_by_area, dice_by_threshold, dice_histogram
-from pulmo.report.style import style
 
 __all__ = [
     "Case",
@@ -39,15 +39,14 @@ __all__ = [
 ]
 
 
-def save(figure: Figure, path: Path, dpi: int = 150) -> Path:
+def save(figure: Figure, path: Path) -> Path:
     """Write the figure as a PNG and return its path; a reader sees the old file or the whole new one.
 
-    Missing folders are made. `dpi` is pixels an inch.
+    Missing folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         unfinished = Path(folder) / path.name
-        with style():
-            figure.savefig(unfinished, format="png", dpi=dpi)
+        unfinished.write_bytes(png(figure))
         os.replace(unfinished, path)
     return path

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pulmo.report import style
+from pulmo.report import rendering, style
 from pulmo.report.cells import are_numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -92,9 +92,7 @@ class Picture:
     @classmethod
     def of(cls, figure: Figure, caption: str, alt: str = "") -> "Picture":
         """A figure as a PNG."""
-        with io.BytesIO() as stream:
-            figure.savefig(stream, format="png")
-            return cls(stream.getvalue(), caption, alt)
+        return cls(rendering.png(figure), caption, alt)
 
     @classmethod
     def read(cls, path: Path, caption: str, alt: str = "", *, photo: bool = False) -> "Picture":

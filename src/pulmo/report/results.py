@@ -1,17 +1,15 @@
 """A finished run's figures, curves and settings, for its loggers."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
-from pulmo.loggers.logged import Picture, add_picture, conclude
+from pulmo.loggers.logged import add_picture, conclude
+from pulmo.report.rendering import pixels
 from pulmo.report.summary import AT_THRESHOLD, RANKING
 
 
@@ -38,10 +36,3 @@ def log_results(
             for split, (scores, labels) in image_scores.items():
                 logger.experiment.add_pr_curve(f"{split}/precision_recall", labels, scores)
         conclude(logger, settings, final, step)
-
-
-def pixels(figure: Figure) -> Picture:
-    """The figure as it is drawn on screen."""
-    with io.BytesIO() as stream:
-        figure.savefig(stream, format="png")
-        return np.array(Image.open(stream).convert("RGB"))

@@ -28,6 +28,8 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+DPI = 150  # pixels an inch
+
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
     "font.size": 8.5,
@@ -39,7 +41,7 @@ RC: dict[Any, Any] = {
     "legend.title_fontsize": 8.5,
     "legend.frameon": False,
     "legend.handlelength": 2.6,  # long enough to tell dashes from dots
-    "figure.dpi": 150,
+    "figure.dpi": DPI,
     "figure.constrained_layout.w_pad": 0.06,  # inches
     "figure.constrained_layout.h_pad": 0.06,
     "figure.facecolor": "white",

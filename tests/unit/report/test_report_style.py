@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pulmo.report import figures
+from pulmo.report.rendering import pixels
 from pulmo.report.style import COLOURS, LINE_STYLES
 
 RNG = np.random.default_rng(0)
@@ -114,21 +115,41 @@ def test_report__needs_no_pyplot() -> None:
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
 
-def test_save__writes_a_png_of_the_asked_resolution(tmp_path) -> None:
-    path = figures.save(Figure(figsize=(2, 1)), tmp_path / "new" / "folder" / "a.png", dpi=50)
+def test_save__writes_a_png_of_150_pixels_an_inch(tmp_path) -> None:
+    path = figures.save(Figure(figsize=(2, 1)), tmp_path / "new" / "folder" / "a.png")
     with Image.open(path) as image:
-        assert (image.format, image.size) == ("PNG", (100, 50))
+        assert (image.format, image.size) == ("PNG", (300, 150))
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+def test_pixels__are_those_of_matplotlibs_own_file() -> None:
+    for name in ("roc", "confusion"):
+        figure = DRAWINGS[name]()
+        figure.savefig(stream := io.BytesIO(), dpi=150)
+        np.testing.assert_array_equal(pixels(figure), np.asarray(Image.open(stream).convert("RGB")))
+
+
+def test_pixels__are_drawn_once_and_again_after_a_change(monkeypatch) -> None:
+    figure, count = DRAWINGS["roc"](), []
+    draw = type(figure).draw
+    monkeypatch.setattr(type(figure), "draw", lambda self, renderer: (count.append(1), draw(self, renderer)))
+    before = pixels(figure)
+    assert pixels(figure) is before
+    assert len(count) == 1
+    figure.axes[0].set_title("another")
+    assert (pixels(figure) != before).any()
 
 
 def test_save__interrupted_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 
-    def break_off(self: Figure, file: Path, **options: object) -> None:
-        file.write_bytes(b"half")
+    def break_off(file: Path, data: bytes) -> None:
+        with file.open("wb") as stream:
+            stream.write(data[:9])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Figure, "savefig", break_off)
+    monkeypatch.setattr(Path, "write_bytes", break_off)
     with pytest.raises(KeyboardInterrupt):
         figures.save(Figure(), path)
     assert path.read_bytes() == b"old"

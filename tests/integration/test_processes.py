@@ -98,7 +98,7 @@ def test_sweep__each_job_trains_and_tests_with_processes_of_its_own(overrides: l
 @pytest.mark.parametrize(
     ("start", "rank", "said"),
     [
-        pytest.param(BY_US, 1, "process 2 of 2 ended (by signal 9, SIGKILL", id="child"),
+        pytest.param(BY_US, 1, "process 2 of 2 ended (by signal 9, SIGKILL", id="child", marks=pytest.mark.slow),
         pytest.param(BY_US, 0, "process 1 of 2 ended; go on", id="parent", marks=pytest.mark.slow),
         pytest.param(BY_TORCHRUN, 1, "process 2 of 2 ended; go on", id="torchrun-second", marks=pytest.mark.slow),
         pytest.param(BY_TORCHRUN, 0, "process 1 of 2 ended; go on", id="torchrun-first", marks=pytest.mark.slow),

@@ -120,3 +120,15 @@ def test_train__bare_log_level_of_lightning_is_quiet() -> None:
 
     quiet()
     assert logging.getLogger("pytorch_lightning").level == logging.WARNING
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+def test_full_disk__behind_the_output_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(
+        "import typer\nfrom pulmo.cli.app import told\ndef main() -> None:\n    with told():\n        print(1)\n"
+        "typer.run(main)"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "x.py"], stdout=full, stderr=-1, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "pulmo: cannot write to where the output goes: No space left on device\n"

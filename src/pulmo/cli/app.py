@@ -1,11 +1,13 @@
 """The `pulmo` command: its one Typer app, and how mistakes are told."""
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import StringIO
 from typing import Annotated
 
 import typer
@@ -34,6 +36,7 @@ def _options(
     pass
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PANELS = DATA, TRAINING, AFTER = ("Data", "Training", "After a run")
 """Headings of the commands in `pulmo --help`, in their order."""
 
@@ -54,11 +57,18 @@ def told() -> Iterator[None]:
     try:
         with interruption.ended_at_once():
             yield
+            sys.stdout.flush()  # what cannot be written is told here, and not when Python ends
     except PulmoError as error:
         # `launch` sets Hydra's own variable, and keeps what the user has set in ours.
         if os.environ.get("PULMO_TRACE", os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
         print(f"pulmo: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"pulmo: cannot write to {error.filename or 'where the output goes'}: {error.strerror}", file=sys.stderr)
+        sys.stdout = StringIO()  # else what is left in its buffer is tried again at the end
         raise typer.Exit(1) from error
 
 

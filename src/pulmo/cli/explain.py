@@ -87,4 +87,4 @@ def explain(
             out=out,
         )
         page = (probe_run if probe else explain_run)(finished, asked)
-    print(f"page: {page}")
+        print(f"page: {page}")

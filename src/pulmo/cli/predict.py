@@ -93,7 +93,7 @@ def predict(
         except Interrupted as stop:
             print(f"pulmo: stopped by {stop.signal.name}; the same command with --resume goes on", file=sys.stderr)
             raise
-    _tell(outcome, single_views=tta and threshold is None)
+        _tell(outcome, single_views=tta and threshold is None)
 
 
 def _tell(outcome: "Outcome", *, single_views: bool) -> None:

@@ -70,10 +70,10 @@ def sample(
         from pulmo.phantom.sample import write_all
 
         written = write_all(folder)
-    for path in written:
-        print(f"drawn: {path}")
-    if not written:
-        print(f"{folder} has all three data sets already")
+        for path in written:
+            print(f"drawn: {path}")
+        if not written:
+            print(f"{folder} has all three data sets already")
 
 
 @app.command(rich_help_panel=DATA)

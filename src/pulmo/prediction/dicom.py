@@ -251,8 +251,8 @@ def _measured(score: float, cut_off: float | None) -> list[Any]:
 
 
 def _value(name: str) -> str:
-    """A code of at most sixteen characters."""
-    return "".join(part for part in name.title() if part.isalnum())[:16] or "finding"
+    """A code; one of more than sixteen characters is DICOM's Long Code Value."""
+    return "".join(part for part in name.title() if part.isalnum()) or "finding"
 
 
 def _codes(names: tuple[str, ...], code: Any) -> tuple[Any, Any]:

@@ -59,7 +59,21 @@ def test_masks__two_jobs_of_one_folder_keep_each_others(
         predicted(lungs, films(name, first, "x"), "--out", tmp_path / f"{name}.csv", "--masks", tmp_path / "m")
     (one,), (other,) = (masks_of(tmp_path / f"{name}.csv").values() for name in ("a", "b"))
     assert one != other
-    assert len(list((tmp_path / "m").iterdir())) == 2
+    assert len(list((tmp_path / "m").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_masks__in_a_folder_of_a_jobs_own_are_no_images_of_a_later_one(
+    lungs: Path, films: Callable[..., Path], tmp_path: Path, holds: bool
+) -> None:
+    folder = films("in", 0, "x", "y")
+    if holds:  # a user's film: then nobody can tell which are films
+        (folder / "drawn").mkdir()
+        (folder / "x.dcm").rename(folder / "drawn" / "x.dcm")
+    predicted(lungs, folder / "y.dcm", "--out", tmp_path / "a.csv", "--masks", folder / "drawn")
+    predicted(lungs, folder, "--out", tmp_path / "b.csv")
+    drawn = [path for path in pd.read_csv(tmp_path / "b.csv")["path"] if "drawn" in path]
+    assert len(drawn) == (2 if holds else 0)
 
 
 def test_description__writes_over_no_file_of_the_users(runs: Path, films: Callable[..., Path], tmp_path: Path) -> None:

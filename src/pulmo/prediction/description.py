@@ -1,6 +1,7 @@
 """What made a table, in `NAME.csv.json` beside it: by this a job knows its own files from a user's."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pulmo.errors import DataError
 from pulmo.prediction.table import journal_of, whole
 
 OURS = frozenset({"pulmo", "runs", "threshold_is", "views"})  # keys that no other json has together
+MARK = ".pulmo_results"
 OF_RUNS = {"runs": "checkpoint", "precision": "precision"}
 COMPARED = ("threshold", "views", "masks_from")
 
@@ -27,8 +29,15 @@ def read(path: Path) -> dict[str, Any] | None:
     return told if isinstance(told, dict) and told.keys() >= OURS else None
 
 
+def mark(folder: Path) -> None:
+    """Have a folder of results known as such: a later job that walks over it takes none of them for an image."""
+    (folder / MARK).touch()
+
+
 def is_of_results(folder: str) -> bool:
-    """Whether a folder holds masks that a job has drawn, by the description beside it."""
+    """Whether a folder holds what jobs have drawn, by its mark or the description beside it."""
+    if os.path.exists(os.path.join(folder, MARK)):
+        return True
     stem = folder.removesuffix("_masks")
     return stem != folder and any(read(Path(f"{stem}{suffix}.json")) for suffix in (".csv", ".parquet"))
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmo.errors import DataError
+from pulmo.prediction import description
 from pulmo.prediction.answers import Answer, drawn
 from pulmo.prediction.asked import Asked, CutOff, Outcome
 from pulmo.prediction.decoding import IDS, Prepared
@@ -42,6 +43,7 @@ class Writing:
     results: DicomResults | None
     has_boxes: bool
     _names: Names = field(init=False)
+    _unmarked: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._names = Names(self._places)
@@ -88,7 +90,7 @@ class Writing:
         """
         begun = {Path(folder) for folder in (before or {}).get("folders", ())}
         ours = [folder for folder in self.folders if folder in begun or (before is None and not _holds_files(folder))]
-        self._names = Names(self._places, ours)
+        self._names, self._unmarked = Names(self._places, ours), {*ours}
         if self.folders:
             self._names.keep(table.rows())
         return ours
@@ -153,6 +155,7 @@ class Writing:
                 row["error"] = f"its mask cannot be called {path.name}"
             else:
                 row["mask"] = shown(str(path))
+                self._mark(self.masks)
         if self.results is not None and self.dicom is not None:
             path = self.dicom / f"{name}.dcm"
             try:
@@ -166,8 +169,15 @@ class Writing:
                     boxes=[] if boxes is None else boxes.tolist(),
                 )
                 row["dicom"] = shown(str(path))
+                self._mark(self.dicom)
             except NoResultError as error:  # of the image, not of the disk
                 row["error"] = str(error)
+
+    def _mark(self, folder: Path) -> None:
+        """Once a folder that is this job's own holds a file."""
+        if (own := folder.resolve()) in self._unmarked:
+            self._unmarked.remove(own)
+            description.mark(own)
 
 
 def _holds_files(folder: Path) -> bool:

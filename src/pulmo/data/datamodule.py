@@ -233,19 +233,13 @@ class ChestDataModule(LightningDataModule, ABC):
                 raise DataError(f"{self.root}: {len(repeated)} image ids stand twice, such as {repeated.iloc[0]}")
             if self.mask_source is not None and self.preprocess.needs_mask:
                 table = table.assign(mask=self.mask_source.masks_of(table))
-            if self._leaves_out_unmasked:
-                table, self.skipped = left_out.with_masks(
-                    table, self.masks, self.preprocess.missing, drawable="lung_mask" not in self.needs
-                )
+            learnt = "lung_mask" in self.needs
+            if left_out.asks_for_masks(self.preprocess, learnt=learnt, listed=self.keep_absent):
+                missing = self.preprocess.missing
+                table, self.skipped = left_out.with_masks(table, self.masks, missing, drawable=not learnt)
             table = table.reset_index(drop=True)
             self._indexed = table.assign(row_in_store=np.arange(len(table)))
         return self._indexed
-
-    @property
-    def _leaves_out_unmasked(self) -> bool:
-        asked = self.preprocess.needs_mask or "lung_mask" in self.needs
-        to_come = self.preprocess.missing == "raise" or self.preprocess.mask_run is not None  # given, or drawn
-        return asked and not (self.keep_absent and to_come)
 
     def listed(self) -> pd.DataFrame:
         """What `setup` would make of the lists: all images with their split, leaks and all; no image is read."""

@@ -9,6 +9,7 @@ import pandas as pd
 from pulmo.data import splits
 from pulmo.data.dataset import RadiographDataset
 from pulmo.errors import DataError
+from pulmo.transforms.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,15 @@ KEPT = ["image_id", "path", "split"]
 def nothing() -> pd.DataFrame:
     """The list of what was left out, still empty: `image_id, path, split, cause`; the split as far as it was known."""
     return pd.DataFrame(columns=["image_id", "path", "split", "cause"])
+
+
+def asks_for_masks(preprocess: Preprocess, *, learnt: bool, listed: bool) -> bool:
+    """Whether images without a lung mask are told of or left out: they are prepared by it, or it is `learnt`.
+
+    Where images are `listed` to be looked at, only what training would leave out without a word to the user is.
+    """
+    to_come = preprocess.missing == "raise" or preprocess.mask_run is not None
+    return (preprocess.needs_mask or learnt) and not (listed and to_come)
 
 
 def with_masks(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pulmo.errors import DataError
-from pulmo.prediction.table import journal_of, whole
+from pulmo.prediction.table import journal_of
+from pulmo.prediction.whole import whole
 
 OURS = frozenset({"pulmo", "runs", "threshold_is", "views"})  # keys that no other json has together
 MARK = ".pulmo_results"

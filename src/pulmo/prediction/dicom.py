@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmo.errors import DataError, MissingExtraError
-from pulmo.prediction.table import whole
+from pulmo.prediction.whole import whole
 
 logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells each attribute that it copies
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pulmo.prediction.spelling import without_suffix
-from pulmo.prediction.table import Table, whole
+from pulmo.prediction.table import Table
+from pulmo.prediction.whole import whole
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from pulmo.errors import DataError, MissingExtraError
+from pulmo.errors import DataError
+from pulmo.prediction import parquet
 from pulmo.prediction.spelling import known
+from pulmo.prediction.whole import unwritable, whole
 
-TEXT = frozenset({"path", "decision", "error", "mask", "dicom", "boxes", "patient_id", "study_uid", "sop_uid"})
-WHOLE = frozenset({"width", "height"})
-ROW_GROUP = 64 << 20  # bytes of csv that become a row group or a part of one
 QUOTE = '"'
 csv.field_size_limit(1 << 30)  # a list may name what is no path at all
 
@@ -62,7 +59,7 @@ class Table:
         if out.suffix not in (".csv", ".parquet"):
             raise DataError(f"--out {out}: give a name that ends in .csv or .parquet")
         if out.suffix == ".parquet":
-            _pyarrow()
+            parquet.pyarrow_or_refuse()
         journal = journal_of(out)
         refuse_what_is_there(out, resume=resume)
         try:
@@ -73,7 +70,7 @@ class Table:
         try:
             made = out.exists() and not journal.exists()
             if made:
-                _journal_from_parquet(out, journal)
+                parquet.read_parquet(out, journal)
             try:
                 end, done = _repaired(journal, columns) if journal.exists() else (0, Done())
                 if retry and end:
@@ -113,12 +110,7 @@ class Table:
         """Make the parquet, where one is wanted, and take away the csv that it was made of."""
         if self.out.suffix == ".parquet":
             journal = journal_of(self.out)
-            arrow = _pyarrow()
-            try:
-                with whole(self.out) as part:
-                    _parquet(journal, part, self.columns)
-            except arrow.ArrowException as error:
-                raise DataError(f"{self.out} cannot be made of {journal}, where all rows are ({error})") from error
+            parquet.write_parquet(journal, self.out, self.columns)
             journal.unlink()
 
     @property
@@ -153,24 +145,6 @@ class Table:
 def _release(lock: FileLock) -> None:
     Path(lock.lock_file).unlink(missing_ok=True)  # first: who comes now makes another
     lock.release()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to in the place of `path`, which then is there whole or as it was; its folder is made.
-
-    Raises `DataError` where the disk takes no more.
-    """
-    part = path.with_name(f".{sha256(path.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):  # its folder may be a file
-            part.unlink(missing_ok=True)  # rather than hold the last of a full disk
 
 
 def journal_of(out: Path) -> Path:
@@ -239,20 +213,6 @@ def _is_row(line: bytes, columns: Sequence[str]) -> bool:
     return len(next(csv.reader([line.decode("utf-8", "replace")]), [])) == len(columns) > 1
 
 
-class UnwritableError(DataError):
-    """A place takes nothing; `number` is the system's of the error, such as that of a full disk."""
-
-    def __init__(self, message: str, number: int | None) -> None:
-        super().__init__(message)
-        self.number = number
-
-
-def unwritable(out: Path, error: OSError) -> UnwritableError:
-    """What is told when a disk is full or read-only."""
-    said = f"cannot write to {out}: {error.strerror or error}; what is there is whole, --resume goes on"
-    return UnwritableError(said, error.errno)
-
-
 def refuse_what_is_there(out: Path, *, resume: bool) -> None:
     """Raise `DataError` where a table is there already, and is not to be gone on with."""
     there = [path for path in (out, journal_of(out)) if path.exists()]
@@ -268,42 +228,3 @@ def _locked(journal: Path) -> FileLock:
     except Timeout as error:
         raise DataError(f"another process writes to {journal}: wait for it, or give another --out") from error
     return lock
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.csv
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("a parquet needs pyarrow: pip install 'pulmo[parquet]', or --out NAME.csv") from error
-    return pyarrow
-
-
-def _parquet(journal: Path, part: Path, columns: Sequence[str]) -> None:
-    """Write the rows of the csv, a block of it after the other."""
-    arrow = _pyarrow()
-    types = {
-        name: arrow.string() if name in TEXT else arrow.int32() if name in WHOLE else arrow.float64()
-        for name in columns
-    }
-    schema = arrow.schema(list(types.items()))
-    reader = arrow.csv.open_csv(
-        journal,
-        read_options=arrow.csv.ReadOptions(block_size=ROW_GROUP // 8),
-        parse_options=arrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=arrow.csv.ConvertOptions(column_types=schema, strings_can_be_null=False, null_values=[""]),
-    )
-    with arrow.parquet.ParquetWriter(part, schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-
-
-def _journal_from_parquet(out: Path, journal: Path) -> None:
-    arrow = _pyarrow()
-    try:
-        stored = arrow.parquet.ParquetFile(out)
-        with whole(journal) as part, arrow.csv.CSVWriter(part, stored.schema_arrow) as writer:
-            for batch in stored.iter_batches():
-                writer.write_batch(batch)
-    except arrow.ArrowException as error:
-        raise DataError(f"{out} is no parquet that can be gone on with ({error})") from error

@@ -21,7 +21,8 @@ from pulmo.prediction.files import boxes_text
 from pulmo.prediction.members import Member, names_of
 from pulmo.prediction.names import Names
 from pulmo.prediction.spelling import shown
-from pulmo.prediction.table import Table, UnwritableError, whole
+from pulmo.prediction.table import Table
+from pulmo.prediction.whole import UnwritableError, whole
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.segmentation import SegmentationTask
 from pulmo.transforms.components import largest_components

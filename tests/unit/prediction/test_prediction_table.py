@@ -9,7 +9,8 @@ import pytest
 
 from pulmo.errors import DataError
 from pulmo.prediction.spelling import shown
-from pulmo.prediction.table import Table, whole
+from pulmo.prediction.table import Table
+from pulmo.prediction.whole import whole
 
 COLUMNS = ["path", "score", "error", "width"]
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from pulmo import execution, run
 from pulmo.cli import app
-from tests.conftest import SMALL, compose_in, once
+from pulmo.data.reading import read_grey
+from tests.conftest import SMALL, boxes_of, compose_in, once
 
 QUICK = ["trainer.max_epochs=2", "callbacks.progress_bar=null", "logger=csv", "augment=none"]
 
@@ -112,6 +113,24 @@ def test_explain__of_another_data_set_measures_its_boxes(finished: Path, phantom
     assert table["area_boxes"].notna().sum() == (table["label"] == 1).sum() > 0
     wrong = table["label"] != table["prediction"]
     assert len(list((folder / "images").glob("*_overlay.png"))) == wrong.sum() > 0
+
+
+def test_explain__shares_of_true_boxes_are_those_of_the_challenges_csv(finished: Path, phantoms: Path) -> None:
+    """Of images that are stretched to a square a box keeps its share of the area."""
+    explain(finished, "data=rsna", f"data.root={phantoms / 'rsna'}", "--best", 2, "--out", finished / "x")
+    table = pd.read_csv(finished / "x" / "images.csv").set_index("image_id")
+    boxes, checked = boxes_of(phantoms / "rsna"), 0
+    for image_id, drawn in boxes.items():
+        if len(drawn) != 1:  # two may lie over each other
+            continue
+        path = phantoms / "rsna" / "stage_2_train_images" / f"{image_id}.dcm"
+        height, width = read_grey(path).shape
+        x1, y1, x2, y2 = drawn[0] / [width, height, width, height]
+        assert table.loc[image_id, "area_boxes"] == pytest.approx((x2 - x1) * (y2 - y1), abs=0.03)
+        checked += 1
+    assert checked > 3
+    best = [name[4:-12] for name in sorted(path.name for path in (finished / "x" / "images").glob("*_overlay.png"))]
+    assert best == list(table["of_truth"].nlargest(2, keep="last").index)
 
 
 def test_explain__of_files_leaves_out_what_cannot_be_read(

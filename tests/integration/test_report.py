@@ -326,3 +326,29 @@ def test_report__made_again_tells_what_was_measured_since(copied: Path) -> None:
     assert "Shortcut probe of kermany test: Borders only: still ranks. See explanations/probe_test/explain.html" in told
     assert "Left out: evaluations/broken cannot be read" in told
     assert "Left out: explanations/probe_val/probe.json cannot be read" in told
+
+
+def test_report__the_lead_gives_each_figure_its_own_words(finished: Path) -> None:
+    table = pd.read_csv(finished / "predictions_test.csv")
+    ill, called = table["label"] == 1, table["prediction"] == 1
+    finds, clears = round(100 * called[ill].mean()), round(100 * (~called)[~ill].mean())
+    told = section(finished / "report.html", "In short")
+    assert f"of 100 images with PNEUMONIA it finds {finds}" in told
+    assert f"of 100 without it clears {clears}" in told
+    assert finds != clears, "else the two could stand in each other's place"
+
+
+def test_report__classes_are_counted_by_split(finished: Path) -> None:
+    split = pd.read_csv(finished / "split.csv")
+    told = re.sub(r"<[^>]+>", "|", section(finished / "report.html", "Data, split and leak check"))
+    for name, title in (("train", "training"), ("val", "validation"), ("test", "test")):
+        part = split[split["split"] == name]
+        row = re.sub(r"\|[\s|]*", "|", told[told.index(f"|{title}|") :]).split("|")[1:6]
+        assert row[:3] == [title, str(part["patient_id"].nunique()), str(len(part))]
+        assert [cell.partition(" ")[0] for cell in row[3:]] == [str((part["label"] == label).sum()) for label in (0, 1)]
+
+
+def test_report__each_case_is_shown_with_its_own_image_and_heat(finished: Path) -> None:
+    told = section(finished / "report.html", "Best and worst cases")
+    pictures = re.findall(r"data:image/jpeg;base64,([\w+/=]+)", told)
+    assert len(pictures) == len({*pictures}) == told.count("<figcaption>")

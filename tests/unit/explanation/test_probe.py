@@ -26,7 +26,7 @@ from pulmo.thresholds import Fixed
 from pulmo.transforms.preprocess import Preprocess
 
 SIDE, COUNT = 40, 60
-TOKEN, LUNGS = (slice(0, 3), slice(0, 3)), (slice(12, 28), slice(8, 32))
+TOKEN, LUNGS = (slice(0, 3), slice(0, 3)), (slice(16, 33), slice(6, 28))  # on one side: mirrored they are told
 
 
 class Reads(nn.Module):

@@ -32,11 +32,13 @@ class Board:
     @property
     def ranking(self) -> str:
         """What to know of how the runs are ranked; "" for nothing."""
-        if self.is_folds or len({run.validation_images for run in self.runs if run.validation_images}) < 2:
+        sets = {run.validation_images for run in self.runs if run.validation_images}
+        if self.is_folds or len(sets) < 2:
             return ""
+        counts = " and ".join(f"{len(images):,}" for images in sorted(sets, key=len, reverse=True))
         return (
-            "The runs were validated on different images: the order, which follows validation, may be that of the "
-            "images. Runs of one split, data.split=RUN/split.csv, are ranked alike."
+            f"The runs were validated on different images ({counts} of them): the order, which follows validation, may "
+            "be that of the images."
         )
 
     @cached_property

@@ -3,50 +3,22 @@
 Every later step relies on this convention, so it is made here, once, whatever the file was.
 """
 
-import logging
-import re
 import stat
 import struct
-import warnings
 import zlib
-from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pulmo.data.claimed import claimed_shape, pages
-from pulmo.data.jpeg import decoded, is_whole, plain_dicom, shape_of
+from pulmo.data.dicom import is_dicom, read_dicom
+from pulmo.data.grey import MAX_SIDE, Grey, Reading, full_range, refuse_large
+from pulmo.data.jpeg import decoded, is_whole, shape_of
 from pulmo.errors import UnreadableImageError
 
-Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""(H, W) uint8 or uint16; 16 bits are kept until preprocess."""
-
-MAX_SIDE = 16_384  # larger than any detector: a damaged header, or an attempt to fill the memory
 MAX_BYTES = 2 << 30  # of a file: more than so many pixels take
-
-RESULTS = {
-    "SEG": "a segmentation",
-    "PR": "a presentation state",
-    "SR": "a structured report",
-    "KO": "a selection of key objects",
-}
-"""DICOM objects about images, by Modality (PS3.3 C.7.3.1.1.1)."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A grey image and what its header says of the patient: any of `sex`, `age` (years), `view`.
-
-    `shape` (H, W) is the file's; the image is smaller where it was read for a smaller side.
-    """
-
-    image: Grey
-    shape: tuple[int, int]
-    header: dict[str, str] = field(default_factory=dict)
 
 
 def read_grey(path: str | Path, side: int | None = None) -> Reading:
@@ -88,11 +60,8 @@ def grey_of(data: bytes, path: str | Path, side: int | None = None, *, mask: boo
     A `mask` may be a DICOM segmentation.
     """
     path = Path(path)
-    if data[128:132] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}:
-        reading = _read_plain_dicom(data, side) or _read_dicom(data, path, mask=mask)
-    else:
-        reading = _read_picture(data, path, side)
-    _refuse_large(reading.shape, path)  # of the few kinds whose header is not read
+    reading = read_dicom(data, path, side, mask=mask) if is_dicom(data, path) else _read_picture(data, path, side)
+    refuse_large(reading.shape, path)  # of the few kinds whose header is not read
     return reading
 
 
@@ -107,30 +76,8 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]
     return np.asarray(mask, np.uint8)
 
 
-def _refuse_large(shape: tuple[int, int] | None, path: Path) -> None:
-    if shape is not None and max(shape) > MAX_SIDE:
-        size = f"{shape[1]}×{shape[0]} pixels" if max(shape) < 2**31 else "far too many pixels"
-        raise UnreadableImageError(str(path), f"{size}; at most {MAX_SIDE} a side")
-
-
 # OpenCV 5 moved it.
 _set_opencv_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
-
-
-def _read_plain_dicom(data: bytes, side: int | None) -> Reading | None:
-    """Read by OpenCV what is no more than a grey JPEG: several times as fast, and the same pixels at full scale.
-
-    As of JPEG files, damage in the middle that libjpeg passes over gives a partly wrong picture; pydicom's decoders
-    refuse some of it.
-    """
-    plain = plain_dicom(data)
-    if plain is None or max(plain.shape) > MAX_SIDE:
-        return None
-    image = decoded(plain.jpeg, plain.shape, side)
-    if image is None:
-        return None
-    header = plain.header | ({"age": plain.header["age"].rstrip("Yy").lstrip("0")} if "age" in plain.header else {})
-    return Reading(np.invert(image) if plain.inverted else image, plain.shape, header)
 
 
 def _read_picture(data: bytes, path: Path, side: int | None) -> Reading:
@@ -146,7 +93,7 @@ def _read_picture(data: bytes, path: Path, side: int | None) -> Reading:
 def _whole_picture(data: bytes, path: Path) -> Grey:
     try:
         data = _undamaged(data, path)
-        _refuse_large(claimed_shape(data), path)
+        refuse_large(claimed_shape(data), path)
         if (count := pages(data)) > 1:
             raise UnreadableImageError(str(path), f"{count} pages; a radiograph has one")
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -161,7 +108,7 @@ def _whole_picture(data: bytes, path: Path) -> Grey:
             pixels = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     except cv2.error as error:
         raise UnreadableImageError(str(path), f"cannot be decoded ({error.err or error})") from error
-    return _full_range(pixels, path)
+    return full_range(pixels, path)
 
 
 def _undamaged(data: bytes, path: Path) -> bytes:
@@ -191,110 +138,3 @@ def _png(data: bytes, path: Path) -> bytes:
                 raise UnreadableImageError(str(path), f"damaged: wrong checksum {position - 4} bytes into the file")
             kept.append(chunk)
     return b"".join(kept)
-
-
-def _full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
-    """Leave uint8 alone; stretch everything else from its lowest..highest value to 0..65535."""
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels).astype(np.uint8, copy=False)
-    values: npt.NDArray[Any] = pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.float32)  # may overflow
-    finite = np.isfinite(values)
-    if not finite.all():
-        raise UnreadableImageError(str(path), f"{int((~finite).sum())} pixels are not finite numbers")
-    low, high = float(values.min()), float(values.max())
-    scale = 65535.0 / (high - low) if high - low > 1e-300 else 0.0
-    stretched: npt.NDArray[np.uint16] = np.rint((values - low) * scale).astype(np.uint16)
-    return stretched
-
-
-def _read_dicom(data: bytes, path: Path, *, mask: bool = False) -> Reading:
-    import pydicom
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    # RSNA's ages are written "48", not "048Y": without this pydicom warns at every file.
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs the stack traces of decoders that failed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(BytesIO(data))
-            if not mask:
-                _refuse_results(dataset, path)
-            pixels = _decode(dataset, path)
-            photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-            if photometric == "PALETTE COLOR":
-                pixels = pydicom.pixels.apply_color_lut(pixels, dataset)
-                pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-            if pixels.ndim == 3:
-                pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-            else:
-                rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
-                if "ModalityLUTSequence" in dataset or rescale != (1, 0):
-                    pixels = apply_modality_lut(pixels, dataset)  # would turn bytes to floats for nothing
-                pixels = apply_voi_lut(pixels, dataset)
-            header = _header(dataset)
-    except InvalidDicomError as error:
-        raise UnreadableImageError(str(path), "not a DICOM file, whatever its name says") from error
-    except (AttributeError, LookupError, EOFError) as error:
-        lacking = re.sub(r"'FileDataset' object has no attribute '(\w+)'", r"no \1", str(error))
-        raise UnreadableImageError(
-            str(path), f"the DICOM lacks pixels or their description ({lacking}), or is cut short"
-        ) from error
-    except (BytesLengthException, struct.error, zlib.error) as error:
-        raise UnreadableImageError(str(path), "a damaged DICOM, or cut short") from error
-    except (NotImplementedError, RuntimeError, ValueError, TypeError, OSError, cv2.error) as error:
-        raise UnreadableImageError(str(path), _cause(error)) from error
-    image = _full_range(pixels, path)
-    return Reading(np.invert(image) if photometric == "MONOCHROME1" else image, image.shape, header)
-
-
-def _refuse_results(dataset: Any, path: Path) -> None:
-    """Raise for what archives keep beside radiographs: it has grey of its own that a network would answer to."""
-    modality = str(dataset.get("Modality") or "")
-    if modality in RESULTS:
-        raise UnreadableImageError(str(path), f"{RESULTS[modality]} (Modality {modality}), no radiograph")
-    if dataset.get("BitsAllocated") == 1:
-        raise UnreadableImageError(str(path), "its pixels have one bit: a mask, no radiograph")
-
-
-def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
-    """Decode the only frame, by gdcm only where no other plugin can.
-
-    It is four times slower on JPEG, and some damaged files make it end the whole process.
-    """
-    from pydicom.encaps import generate_frames
-    from pydicom.pixels import get_decoder, pixel_array
-
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise UnreadableImageError(str(path), f"{frames} frames; a radiograph has one")
-    _refuse_large((int(dataset.Rows), int(dataset.Columns)), path)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:  # whose frame has a header of its own
-        framed = claimed_shape(next(generate_frames(dataset.PixelData, number_of_frames=1)))
-        _refuse_large(framed, path)
-        if framed is not None and framed != (int(dataset.Rows), int(dataset.Columns)):
-            said = f"{dataset.Columns}×{dataset.Rows} pixels, its compressed picture {framed[1]}×{framed[0]}"
-            raise UnreadableImageError(str(path), f"damaged: the header says {said}")
-    plugins = get_decoder(syntax).available_plugins if syntax.is_compressed else ()
-    return np.asarray(pixel_array(dataset, decoding_plugin=next((name for name in plugins if name != "gdcm"), "")))
-
-
-def _cause(error: Exception) -> str:
-    """One line of pydicom's message, which lists the decoders that it tried line by line."""
-    lines = str(error).strip().split("\n")
-    if lines[0].startswith("could not convert string to float"):
-        return f"damaged: a number in its header is none ({lines[0].partition(': ')[2]})"
-    if "missing dependencies" in lines[0]:
-        return f"{lines[0].rstrip(':')}; `pip install 'pulmo[dicom]'` brings decoders for more transfer syntaxes"
-    return f"its pixels cannot be decoded ({lines[-1].strip()})" if len(lines) > 1 else lines[0]
-
-
-def _header(dataset: Any) -> dict[str, str]:
-    facts = {
-        "sex": str(dataset.get("PatientSex") or ""),
-        "age": str(dataset.get("PatientAge") or "").rstrip("Yy").lstrip("0"),
-        "view": str(dataset.get("ViewPosition") or ""),
-    }
-    return {name: value for name, value in facts.items() if value}

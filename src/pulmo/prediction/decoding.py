@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pulmo.data.reading import Reading, read_grey, read_mask
+from pulmo.data.grey import Reading
+from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import DataError, UnreadableImageError
 from pulmo.prediction.paths import Found
 from pulmo.transforms.components import largest_components

@@ -18,8 +18,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 
 from pulmo.data import preparing
 from pulmo.data.folder import Folder
+from pulmo.data.grey import Reading
 from pulmo.data.preparing import Recipe
-from pulmo.data.reading import Reading, read_grey
+from pulmo.data.reading import read_grey
 from pulmo.data.rsna import RSNA
 from pulmo.transforms.preprocess import Preprocess
 

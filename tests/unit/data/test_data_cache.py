@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pulmo.data import cache, preparing
 from pulmo.data.cache import DONE, TODO
+from pulmo.data.grey import Reading
 from pulmo.data.preparing import OnTheFly, Recipe
-from pulmo.data.reading import Reading
 from pulmo.transforms.preprocess import Preprocess
 
 SIZE = 16

@@ -14,8 +14,8 @@ import pytest
 
 from pulmo.data import cache, preparing
 from pulmo.data.cache import DONE, FAILED, Cache
+from pulmo.data.grey import Reading
 from pulmo.data.preparing import Recipe
-from pulmo.data.reading import Reading
 from pulmo.errors import DataError, UnreadableImageError
 from pulmo.transforms.preprocess import Preprocess
 

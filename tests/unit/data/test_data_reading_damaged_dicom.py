@@ -47,6 +47,12 @@ def half_a_jpeg(write: Write, picture: NDArray[np.uint8]) -> Path:
     return write(picture, syntax=JPEGBaseline8Bit, frame=frame[: len(frame) // 2])
 
 
+def cut_in_the_jpeg(write: Write, picture: NDArray[np.uint8]) -> Path:
+    path = write(picture, syntax=JPEGBaseline8Bit, frame=cv2.imencode(".jpg", picture)[1].tobytes())
+    path.write_bytes(path.read_bytes()[:-400])
+    return path
+
+
 def half_an_rle(write: Write, picture: NDArray[np.uint8]) -> Path:
     path = write(picture, compress=RLELossless)
     exam = pydicom.dcmread(path)
@@ -100,6 +106,7 @@ def wrong_length_of_an_element(write: Write, picture: NDArray[np.uint8]) -> Path
         (cut_in_the_pixels, "number of bytes of pixel data is less than expected"),
         (cut_in_the_stream, "a damaged DICOM, or cut short"),
         (half_a_jpeg, r"its pixels cannot be decoded \(.*truncated"),
+        (cut_in_the_jpeg, r"cut short: the file ends after \d+ bytes, in an element"),
         (cut_in_the_header, r"lacks pixels or their description \(.*\), or is cut short"),
         (smaller_than_its_jpeg, r"damaged: the header says \d+×\d+ pixels, its compressed picture \d+×\d+"),
         (a_word_for_a_slope, r"damaged: a number in its header is none \('abc"),

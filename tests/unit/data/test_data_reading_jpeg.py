@@ -11,7 +11,8 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from pulmo.data import jpeg, reading
+from pulmo.data import dicom as reader
+from pulmo.data import jpeg
 from pulmo.data.reading import read_grey
 from pulmo.errors import UnreadableImageError
 from pulmo.phantom.rsna import write_rsna
@@ -81,7 +82,7 @@ def test_plain__full_scale_is_byte_for_byte_what_pydicom_gives(dicom: Callable[.
         path = dicom(**tags)
         data = path.read_bytes()
         assert jpeg.plain_dicom(data) is not None
-        ours, theirs = read_grey(path), reading._read_dicom(data, path)
+        ours, theirs = read_grey(path), reader._read_dicom(data, path)
         np.testing.assert_array_equal(ours.image, theirs.image)
         assert (ours.shape, ours.header) == (theirs.shape, theirs.header)
 

@@ -213,6 +213,20 @@ def test_with__runs_of_other_validation_images_take_the_mean_cut_off_and_say_why
     assert "has no predictions_val.csv" in result.stdout, "a run that lacks a part serves all the same"
 
 
+def test_with__another_checkpoint_of_the_same_run_is_a_member_of_its_own(
+    runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
+) -> None:
+    run = Path(shutil.copytree(runs / "one", tmp_path / "a" / "run"))
+    late = shutil.copy(runs / "two" / "checkpoints" / "best.ckpt", run / "checkpoints" / "late.ckpt")
+    result = predicted(run, mixed, "--with", late, "--out", tmp_path / "scores.csv")
+    assert f"by {run}\nby {run}, checkpoint late\n" in result.stdout
+    both = table()
+    for name, column in (("one", "score@a/run"), ("two", "score@a/run:late")):
+        predicted(runs / name, mixed, "--out", tmp_path / f"{name}.csv")
+        np.testing.assert_allclose(both[column], pd.read_csv(tmp_path / f"{name}.csv")["score"], atol=1e-6)
+    assert "has predictions of best.ckpt alone" in result.stdout
+
+
 def test_with__runs_that_answer_other_questions_are_refused(runs: Path, lungs: Path, mixed: Path) -> None:
     result = predicted(runs / "one", mixed, "--with", lungs, status=1)
     assert "different questions make no ensemble: where are the lungs? · which of" in result.stderr

@@ -48,7 +48,7 @@ def predict(asked: Asked) -> Outcome:
     source = lungs.source_of(members, asked.masks_from, asked.lungs)
     told = _told(asked, members, writing, source, device)
     with interruption.handled(), _table(asked, writing, told) as table:
-        outcome = Outcome(writing.cut_off, tuple(str(member.run.folder) for member in members), before=len(table.done))
+        outcome = Outcome(writing.cut_off, tuple(member.place for member in members), before=len(table.done))
         outcome.phantoms = any(member.run.phantom for member in members)
         began, stop = time.monotonic(), threading.Event()
 

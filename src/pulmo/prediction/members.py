@@ -38,6 +38,12 @@ class Member:
         mask = str(self.run.origin["preprocess"].get("mask", "dataset"))
         return None if mask in ("dataset", "none") else mask
 
+    @property
+    def place(self) -> str:
+        """The run's folder as it was given, and the checkpoint where it is not the best."""
+        other = self.run.other_checkpoint
+        return f"{self.run.folder}, checkpoint {other}" if other else str(self.run.folder)
+
     @cached_property
     def digest(self) -> str:
         """What the checkpoint is told from others by."""
@@ -56,18 +62,23 @@ def members_of(runs: Sequence[str]) -> list[Member]:
     questions = {_question(member.task) for member in found}
     if len(questions) > 1:
         raise RunError(f"runs that answer different questions make no ensemble: {' · '.join(sorted(questions))}")
-    names = [member.run.folder.resolve() for member in found]
-    if len(set(names)) < len(names):
+    checkpoints = [member.run.best.resolve() for member in found]
+    if len(set(checkpoints)) < len(checkpoints):
         raise RunError("a run is given twice: name each once")
     return found
 
 
 def names_of(members: Sequence[Member]) -> list[str]:
-    """What each member is called beside the others: the last parts of its folder's path, as many as tell them apart."""
-    names, depth = [member.run.name for member in members], 2
-    while len(set(names)) < len(names):
+    """What each member is called beside the others: the last parts of its folder's path, as many as tell them apart.
+
+    Behind them another checkpoint than the best.
+    """
+    depth, names = 1, list[str]()
+    while len(set(names)) < len(members):
         depth += 1
-        names = ["/".join(member.run.folder.resolve().parts[-depth:]) for member in members]
+        folders = ["/".join(member.run.folder.resolve().parts[-depth:]) for member in members]
+        others = [member.run.other_checkpoint for member in members]
+        names = [f"{folder}:{other}" if other else folder for folder, other in zip(folders, others, strict=True)]
     return names
 
 

@@ -18,9 +18,11 @@ AT_THRESHOLD = (*MASKS, *BOXES, *IMAGES)
 
 
 def print_summary(results: Mapping[str, float], folder: Path) -> None:
-    """Print the validation and test figures, the dashboard's command where it has the run, at last the run folder."""
+    """Print the validation and test figures, its report and the dashboard's command where it has them, its folder."""
     console = screen()
     console.print(summary_table(results))
+    if (folder / "report.html").is_file():
+        console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
     if (folder / "tensorboard").is_dir():
         console.print(f"dashboard: {dashboard_command(folder)}", soft_wrap=True)
     print(folder, flush=True)

@@ -208,6 +208,10 @@ def test_with__runs_of_other_validation_images_take_the_mean_cut_off_and_say_why
     cuts = [Task.load_from_checkpoint(f / "checkpoints" / "best.ckpt").cut_off for f in (runs / "one", other)]
     assert table()["threshold"][0] == pytest.approx(np.mean(cuts))
     assert "mean of the 2 runs' cut-offs, since their validation images differ" in result.stdout
+    whole = pd.read_csv(runs / "two" / "predictions_val.csv")
+    whole.assign(label=1 - whole["label"]).to_csv(other / "predictions_val.csv", index=False)
+    result = predicted(runs / "one", mixed, "--with", other, "--out", tmp_path / "labels.csv")
+    assert "since their validation labels differ" in result.stdout
     (other / "predictions_val.csv").unlink()
     result = predicted(runs / "one", mixed, "--with", other, "--out", tmp_path / "again.csv")
     assert "has no predictions_val.csv" in result.stdout, "a run that lacks a part serves all the same"

@@ -112,7 +112,8 @@ def cut_off_of(members: Sequence[Member], given: str | None) -> CutOff:
         fitted = f", fitted on validation ({given})" if given in POLICY_NAMES else ""
         return CutOff(asked_cut_off(given, val), f"given{fitted}")
     if len(members) == 1:
-        return CutOff(first.cut_off, "fitted by the run" if first.threshold is not None else "the run has none: 0.5")
+        own = "fitted by the run" if first.policy.figure is not None else "given to the run"
+        return CutOff(first.cut_off, own if first.threshold is not None else "the run has none: 0.5")
     mean = float(np.mean([member.task.cut_off for member in members]))
     if not isinstance(first, ClassificationTask):
         return CutOff(mean, f"mean of the {len(members)} runs' cut-offs")

@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from signal import Signals
 from types import FrameType
 from typing import Any, NoReturn
@@ -102,7 +103,8 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def ended_at_once() -> Iterator[None]:
-    """Have Ctrl-C end the process in here, where nothing is half written: what it raises an import may swallow.
+    """Have Ctrl-C end the process in here, where files are written beside their place: what it raises an import may
+    swallow.
 
     Left alone is a signal that is ignored, or that someone answers to already.
     """
@@ -110,17 +112,21 @@ def ended_at_once() -> Iterator[None]:
     if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _end)
+    end = partial(_end, os.getpid())
+    signal.signal(signal.SIGINT, end)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is _end:
+        if signal.getsignal(signal.SIGINT) is end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
-    os.write(2, f"{shown}\npulmo: interrupted\n".encode())
+def _end(process: int, number: int, _: FrameType | None) -> NoReturn:
+    if os.getpid() == process:  # of a forked worker the parent tells
+        with suppress(Exception):  # it may be just being written to
+            sys.stdout.flush()
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the cursor, which a progress bar hides
+        os.write(2, f"{shown}\npulmo: interrupted\n".encode())
     os._exit(128 + number)
 
 

@@ -162,7 +162,13 @@ def answered() -> Iterator[None]:
     """Answer to the signals that ask a process to end, and end as they ask."""
     try:
         with interruption.handled():
-            yield
+            try:
+                yield
+            except Exception as error:
+                asked = interruption.asked()
+                if asked is None:
+                    raise
+                raise Interrupted(asked) from error  # what a signal breaks off may end as another error
     except Interrupted as stop:
         _leave(stop)
 

@@ -45,6 +45,11 @@ class AutomaticMasks:
     preprocess: Preprocess
     folder: Path
 
+    @property
+    def said(self) -> str:
+        """What it is, to a user."""
+        return "the run that draws lungs"
+
     def masks_of(self, table: pd.DataFrame) -> list[str]:
         """Give the path of each row's mask, drawing those that are not there yet; one process at a time.
 

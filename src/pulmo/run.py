@@ -47,14 +47,15 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> float | Non
             settings = environment.settings(config)
             with together(experiment.trainer, config, folder), logged(experiment.trainer.loggers, settings):
                 monitored = _carried_out(experiment)
-        except Interrupted as stop:
+        except (Interrupted, Exception) as error:
+            stop = _interruption(error)
+            if stop is None:
+                if first:
+                    run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
+                raise
             if first and not stop.told:
                 leave(folder, stop, None, {})
-            raise
-        except Exception as error:
-            if first:
-                run_state.write(folder, State.FAILED, str(error) or type(error).__name__)
-            raise
+            raise stop from None
     if first and not environment.in_sweep():  # a sweep tells of all its jobs in one table
         from pulmo.report.summary import print_summary
 
@@ -219,6 +220,10 @@ def _draw_cases(experiment: Experiment) -> dict[str, Figure]:
 
 
 def _interruption(error: BaseException) -> Interrupted | None:
-    """Give what ended the run if it was a signal; one that other processes obey first breaks something in this one."""
+    """Give what ended the run if it was a signal.
+
+    One that other processes obey first breaks something in this one; one that is raised within a library may come out
+    as an error of the library's.
+    """
     asked = interruption.asked()
     return error if isinstance(error, Interrupted) else Interrupted(asked) if asked else None

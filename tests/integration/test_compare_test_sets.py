@@ -1,6 +1,7 @@
 """Which runs `pulmo compare` lays beside each other: whose images, whose patients, which folds, which evaluations."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -233,6 +234,24 @@ def test_compare__test_sets_of_one_title_are_numbered(tmp_path: Path) -> None:
     run_folder(tmp_path / "b", images=IMAGES[30:])
     boards = compared(chosen([str(tmp_path)]), resamples=100).boards
     assert [board.title[-7:] for board in boards] == [", set 1", ", set 2"]
+
+
+def test_compare__sections_of_test_sets_of_one_title_are_told_apart(tmp_path: Path) -> None:
+    for name, images in (("a", IMAGES[:30]), ("b", IMAGES[30:])):
+        run_folder(tmp_path / name, images=images)
+    page = written(compared(chosen([str(tmp_path)]), resamples=100), tmp_path / "page.html").read_text()
+    titles = re.findall(r"<h2>(Leaderboard.*?)</h2>", page)
+    assert titles == [f"Leaderboard · kermany, test set: 30 images, set {number}" for number in (1, 2)]
+
+
+def test_compare__best_checkpoints_of_other_test_sets_are_refused_as_their_folders_are(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name, images=images) for name, images in (("a", IMAGES[:30]), ("b", IMAGES[30:]))]
+    for run in runs:
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "best.ckpt").touch()
+    told = typed(*(run / "checkpoints" / "best.ckpt" for run in runs))
+    assert told.exit_code == 1
+    assert "were tested on different images or patients" in told.stderr
 
 
 def test_compare__a_ranking_across_validation_sets_is_told(tmp_path: Path) -> None:

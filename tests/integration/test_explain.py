@@ -187,6 +187,11 @@ def test_explain__of_a_run_on_lungs_takes_those_of_another_data_set_that_are_giv
     content = torch.load(best, weights_only=True)
     content["pulmo"]["origin"]["preprocess"]["use"] = "lungs"
     torch.save(content, best)
+    of_test = phantoms / "kermany_masks" / "test"  # of the others nobody asks
+    assert "where the heat lies: kermany test: 12" in explain(finished, "--lungs", of_test, "--worst", 1)
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(of_test.rglob("*.png")), tmp_path / "one")
+    assert f"--lungs={tmp_path / 'one'} has none for them" in explain(finished, "--lungs", tmp_path / "one", status=1)
     films = sorted((phantoms / "rsna" / "stage_2_train_images").glob("*.dcm"))
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -219,6 +224,18 @@ def test_explain__of_masks_draws_those_that_fit_worst(lungs: Path, tmp_path: Pat
     drawn = sorted(path.name[4:-12] for path in (tmp_path / "out" / "images").glob("*_overlay.png"))
     assert drawn == sorted(name.replace("/", "_") for name in table["dice"].nsmallest(2).index)
     assert "by the Dice of their masks: 2" in (tmp_path / "out" / "explain.html").read_text()
+
+
+def test_explain__of_masks_of_files_tells_their_dice_where_masks_are_given(
+    lungs: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    masks = {path.stem for path in (phantoms / "kermany_masks").rglob("*.png")}
+    films = [path for path in sorted((phantoms / "kermany").rglob("*.jpeg")) if path.stem in masks][:3]
+    explain(lungs, *films, "--lungs", phantoms / "kermany_masks", "--worst", 1, "--out", tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "images.csv")["dice"].between(0, 1).all()
+    assert "--worst needs labels" in explain(lungs, *films, "--worst", 1, "--out", tmp_path / "two", status=1)
+    explain(lungs, *films, "--out", tmp_path / "two")
+    assert pd.read_csv(tmp_path / "two" / "images.csv")["dice"].isna().all()
 
 
 def test_explain__of_another_checkpoint_has_its_own_folder(finished: Path) -> None:

@@ -71,6 +71,9 @@ def test_inspect__of_a_data_set_without_lung_masks_says_what_training_would(
     said = inspect(*place, choice, *masked)[1]
     assert "10 of 60 images have no lung mask" in said
     assert "with a lung mask" in said
+    status, said, out = inspect(*place, choice, "preprocess.missing=skip")
+    assert status == 0
+    assert "training would refuse them: give data.masks=FOLDER" in said
     status, said, out = inspect(*place, choice, *masked, "preprocess.missing=skip")
     assert "training would refuse" not in said
     assert counts_of(out)["all/images"] == 50

@@ -151,7 +151,8 @@ def test_resume__goes_on_after_a_signal_in_the_midst(runs: Path, phantoms: Path,
     for copy in range(2000):
         os.link(files[copy % len(files)], tmp_path / "in" / f"{copy:04d}.dcm")
     out = tmp_path / "scores.csv"
-    command = [sys.executable, "-c", "from pulmo.cli import app; app()", "predict", str(runs / "one")]
+    answers = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in the background
+    command = [sys.executable, "-c", f"{answers}; from pulmo.cli import app; app()", "predict", str(runs / "one")]
     command += [str(tmp_path / "in"), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not out.exists() or out.stat().st_size < 5000:

@@ -76,6 +76,18 @@ def test_masks__in_a_folder_of_a_jobs_own_are_no_images_of_a_later_one(
     assert len(drawn) == (2 if holds else 0)
 
 
+def test_masks__beside_the_table_in_one_folder_are_known_as_well(
+    lungs: Path, films: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = films("in", 0, "x")
+    predicted(lungs, folder / "x.dcm", "--out", folder / "res" / "a.csv", "--masks", folder / "res")
+    assert (folder / "res" / ".pulmo_results").is_file()
+    for path in folder.glob("res/*"):
+        path.unlink()
+    predicted(lungs, folder / "x.dcm", "--out", folder / "res" / "a.csv", "--masks", folder / "res")
+    assert json.loads((folder / "res" / "a.csv.json").read_text())["folders"] == [str((folder / "res").resolve())]
+
+
 def test_description__writes_over_no_file_of_the_users(runs: Path, films: Callable[..., Path], tmp_path: Path) -> None:
     folder = films("in", 0, "x")
     for name in ("metrics.json", "new.csv.json"):

@@ -317,7 +317,7 @@ def test_report__made_again_tells_what_was_measured_since(copied: Path) -> None:
     (copied / "explanations" / "probe_test").mkdir(parents=True)
     (copied / "explanations" / "probe_test" / "probe.json").write_text(json.dumps(probe))
     (copied / "explanations" / "probe_val").mkdir()
-    (copied / "explanations" / "probe_val" / "probe.json").write_text("{")
+    (copied / "explanations" / "probe_val" / "probe.json").write_text("[]")
     assert typed(copied).exit_code == 0
     told = section(page, "Measured afterwards")
     intervals = pd.read_csv(copied / "evaluations" / "kermany_val" / "intervals.csv").set_index("figure")

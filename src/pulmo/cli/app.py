@@ -25,7 +25,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"pulmo {version('pulmo')}")
+        with told():
+            print(f"pulmo {version('pulmo')}")
         raise typer.Exit
 
 
@@ -63,13 +64,22 @@ def told() -> Iterator[None]:
         if os.environ.get("PULMO_TRACE", os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
         print(f"pulmo: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _write_no_more()
         raise typer.Exit(1) from error
     except OSError as error:
         if error.errno not in FULL:
             raise
         print(f"pulmo: cannot write to {error.filename or 'where the output goes'}: {error.strerror}", file=sys.stderr)
-        sys.stdout = StringIO()  # else what is left in its buffer is tried again at the end
+        _write_no_more()
         raise typer.Exit(1) from error
+
+
+def _write_no_more() -> None:
+    """Forget what is left in the output's buffer, which Python would try to write again at its end."""
+    sys.stdout = StringIO()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def chosen(arguments: Sequence[str]) -> Chosen:
     by_name = True
     for argument in arguments:
         places = list(_places(argument))
-        by_name &= len(places) == 1 and not _is_pattern(argument) and is_run(Path(argument)) | (argument == "last")
+        by_name &= _names_one(argument)
         found |= {place.resolve(): FinishedRun(place) for place in places}
     runs, left_out = [], {}
     for run in found.values():
@@ -49,7 +49,7 @@ def chosen(arguments: Sequence[str]) -> Chosen:
 
 def _places(argument: str) -> Iterator[Path]:
     path = Path(argument).expanduser()
-    if argument == "last" or path.suffix == ".ckpt" or is_run(path):
+    if _names_one(argument):
         run = opened(argument)
         if run.other_checkpoint:
             raise RunError(
@@ -67,8 +67,9 @@ def _places(argument: str) -> Iterator[Path]:
     yield from sorted(below, key=_natural)
 
 
-def _is_pattern(argument: str) -> bool:
-    return not Path(argument).exists() and glob.has_magic(argument)
+def _names_one(argument: str) -> bool:
+    path = Path(argument).expanduser()
+    return argument == "last" or path.suffix == ".ckpt" or is_run(path)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -7,7 +7,6 @@ from functools import cached_property
 import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
-from pulmo.comparison.folds import partition_of
 from pulmo.comparison.matrix import matrix, told_apart
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
@@ -145,7 +144,7 @@ def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:
     boards: dict[object, list[Tested]] = {}
     tested_on: dict[object, set[str]] = {}
     for number, group in enumerate(groups):
-        partitions = {partition_of(run.run) for run in group}
+        partitions = {run.partition for run in group}
         one = partitions.pop() if len(partitions) == 1 else None
         images = {name for name, _ in group[0].images}
         key = number if one is None or images & tested_on.get(one, set()) else one
@@ -156,12 +155,12 @@ def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:
 
 def _seeds(first: Tested, other: Tested) -> str:
     """What to say of folds that are not of one partition."""
-    one, two = partition_of(first.run), partition_of(other.run)
+    one, two = first.partition, other.partition
     return f"folds cut with seeds {one.seed} and {two.seed}; " if one and two and one.seed != two.seed else ""
 
 
 def _title(group: Sequence[Tested]) -> str:
-    run, partition = group[0], partition_of(group[0].run)
+    run, partition = group[0], group[0].partition
     tests = {test.images for test in group}
     if len(tests) > 1 and partition:
         images = len({name for test in tests for name, _ in test})

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from pulmo.comparison.folds import partition_of
 from pulmo.comparison.tested import Images, Tested, images_of
 from pulmo.metrics.bootstrap import Interval
 from pulmo.report.titles import title_of
@@ -42,12 +41,12 @@ def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
     folds: dict[object, set[Images]] = {}
     roots: dict[Images, set[str]] = {}
     for run in runs:
-        folds.setdefault(partition_of(run.run), set()).add(run.images)
+        folds.setdefault(run.partition, set()).add(run.images)
         roots.setdefault(run.images, set()).add(_root(run))
     titles: dict[Hashable, str] = {}
     cells: list[dict[Hashable, str]] = []
     for run in runs:
-        partition = partition_of(run.run)
+        partition = run.partition
         own_fold = partition is not None and len(folds[partition]) > 1
         test: Hashable = partition if own_fold else run.images
         titles.setdefault(test, f"{run.data_name} test ({'its own fold' if own_fold else f'{len(run.table):,}'})")

@@ -1,6 +1,7 @@
 """A comparison told: on the screen in short, on a page with its figures."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pulmo.comparison.matrix import one_by_one
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
+from pulmo.report.files import put
 from pulmo.report.html import Block, Fold, Grid, Picture, Pictures, Section, Text, page
 from pulmo.report.overlaid import common_rate, forest, overlaid_learning, overlaid_precision_recall, overlaid_roc
 from pulmo.report.screen import grid
@@ -85,16 +87,17 @@ def written(comparison: Comparison, path: Path) -> Path:
     count = len(comparison.runs)
     text = page(f"{count} run{'s' if count > 1 else ''} compared", _subtitle(comparison), sections)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        put(path, text)
     except OSError as error:
         raise PulmoError(f"{path} cannot be written: {error.strerror}; give another place, --out FILE.html") from error
     return path
 
 
 def _short(board: Board) -> str:
-    """The board's title without its patients."""
-    return board.title.partition(",")[0] if "folds" in board.title else board.title.partition(" of ")[0]
+    """The board's title without its patients; which of several test sets of that title it is stays."""
+    numbered = re.search(r", set \d+$", board.title)
+    short = board.title.partition("," if "folds" in board.title else " of ")[0]
+    return short + (numbered.group() if numbered else "")
 
 
 def _subtitle(comparison: Comparison) -> str:
@@ -137,7 +140,9 @@ def _of_folds(board: Board) -> str:
         f"{', '.join(row[settings]) + ': ' if settings else ''}{row[figure]} ({row['runs']} runs)"
         for _, row in board.spread.iterrows()
     ]
-    return f"{board.title}: {figure}, {board.spread.attrs['title']}: {'; '.join(means)}."
+    alone = len(board.runs) - int(board.spread["runs"].astype(int).sum())
+    rest = f" Runs without another of their experiment, and so without a mean: {alone}." if alone else ""
+    return f"{board.title}: {figure}, {board.spread.attrs['title']}: {'; '.join(means)}.{rest}"
 
 
 def _of_board(board: Board, suffix: str) -> list[Section]:

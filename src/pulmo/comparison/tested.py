@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pulmo.comparison.folds import Partition, partition_of
 from pulmo.errors import DataError, RunError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Floats, Interval, Resampled, Weighted, resampled, together
@@ -44,6 +45,11 @@ class Tested:
         except RunError:
             return frozenset()
         return frozenset(split.loc[split["split"] == "val", "image_id"])
+
+    @cached_property
+    def partition(self) -> Partition | None:
+        """What the run is a fold of; None where its data were not cut into folds."""
+        return partition_of(self.run)
 
     @cached_property
     def kin(self) -> bytes:

@@ -11,8 +11,8 @@ Shape = tuple[int, int]
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
 ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SUBFILE, WIDTH, HEIGHT = 254, 256, 257
-REDUCED = 1  # bit of SUBFILE: a smaller version of another picture of the file
+SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT = 254, 255, 256, 257
+NO_PICTURE, OLD_REDUCED = 1 | 4, 2  # a smaller version, or the transparency, of another picture of the file
 
 
 def claimed_shape(data: bytes) -> Shape | None:
@@ -47,7 +47,7 @@ def _jpeg(data: bytes) -> Shape | None:
 
 
 def pages(data: bytes) -> int:
-    """Pictures in a TIFF, smaller versions of one not counted; 1 of any other file, and of one that is damaged."""
+    """Pictures in a TIFF, smaller versions and transparencies of one not counted; 1 of other and of damaged files."""
     if not data.startswith(TIFF):
         return 1
     count, seen = 0, set[int]()
@@ -58,7 +58,7 @@ def pages(data: bytes) -> int:
             while tags.next and tags.next not in seen:  # a damaged chain may go round
                 seen.add(tags.next)
                 _load(tags, data)
-                count += not tags.get(SUBFILE, 0) & REDUCED
+                count += not (tags.get(SUBFILE, 0) & NO_PICTURE or tags.get(OLD_SUBFILE) == OLD_REDUCED)
         except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
             return max(count, 1)
     return max(count, 1)

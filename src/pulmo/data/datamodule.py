@@ -234,9 +234,10 @@ class ChestDataModule(LightningDataModule, ABC):
             if self.mask_source is not None and self.preprocess.needs_mask:
                 table = table.assign(mask=self.mask_source.masks_of(table))
             learnt = "lung_mask" in self.needs
-            if left_out.asks_for_masks(self.preprocess, learnt=learnt, listed=self.keep_absent):
-                missing = self.preprocess.missing
-                table, self.skipped = left_out.with_masks(table, self.masks, missing, drawable=not learnt)
+            if left_out.asks_for_masks(self.preprocess, table, learnt=learnt, listed=self.keep_absent):
+                remedy = left_out.remedy(self.masks, self.mask_source, learnt=learnt)
+                asked = table if self.tested is None else self._split(self.select(table))
+                table, self.skipped = left_out.with_masks(table, remedy, self.preprocess.missing, asked)
             table = table.reset_index(drop=True)
             self._indexed = table.assign(row_in_store=np.arange(len(table)))
         return self._indexed

@@ -82,7 +82,7 @@ def _read_dicom(data: bytes, path: Path, *, mask: bool = False) -> Reading:
             if pixels.ndim == 3:
                 pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
             else:
-                rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
+                rescale = (_number(dataset, "RescaleSlope", 1), _number(dataset, "RescaleIntercept", 0))
                 if "ModalityLUTSequence" in dataset or rescale != (1, 0):
                     pixels = apply_modality_lut(pixels, dataset)  # would turn bytes to floats for nothing
                 pixels = apply_voi_lut(pixels, dataset)
@@ -127,16 +127,24 @@ def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
     if syntax.is_encapsulated:  # whose frame has a header of its own
         framed = claimed_shape(next(generate_frames(dataset.PixelData, number_of_frames=1)))
         refuse_large(framed, path)
-        if framed is not None and framed != (int(dataset.Rows), int(dataset.Columns)):
+        if framed is not None and all(framed) and framed != (int(dataset.Rows), int(dataset.Columns)):
             said = f"{dataset.Columns}×{dataset.Rows} pixels, its compressed picture {framed[1]}×{framed[0]}"
             raise UnreadableImageError(str(path), f"damaged: the header says {said}")
     plugins = get_decoder(syntax).available_plugins if syntax.is_compressed else ()
     return np.asarray(pixel_array(dataset, decoding_plugin=next((name for name in plugins if name != "gdcm"), "")))
 
 
+def _number(dataset: Any, name: str, otherwise: float) -> float:
+    value = dataset.get(name)
+    try:
+        return otherwise if value in (None, "") else float(value)
+    except TypeError as error:  # several values
+        raise ValueError(f"could not convert string to float: {value!r}") from error
+
+
 def _cause(error: Exception) -> str:
     """One line of pydicom's message, which lists the decoders that it tried line by line."""
-    lines = str(error).strip().split("\n")
+    lines = re.sub(r" <_io\.[^>]*>", "", str(error)).strip().split("\n")
     if lines[0].startswith("could not convert string to float"):
         return f"damaged: a number in its header is none ({lines[0].partition(': ')[2]})"
     if "missing dependencies" in lines[0]:

@@ -1,5 +1,6 @@
 """What any file becomes: one channel, air dark, bone bright, full range of its dtype."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
     if not finite.all():
         raise UnreadableImageError(str(path), f"{int((~finite).sum())} pixels are not finite numbers")
     low, high = float(values.min()), float(values.max())
+    if not math.isfinite(high - low):
+        values, low, high = values / 2, low / 2, high / 2
     scale = 65535.0 / (high - low) if high - low > 1e-300 else 0.0
     stretched: npt.NDArray[np.uint16] = np.rint((values - low) * scale).astype(np.uint16)
     return stretched

@@ -19,10 +19,7 @@ REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
-END, SCAN = b"\xff\xd9", 0xDA
-INSIDE = {b"\0", *(bytes([0xD0 + number]) for number in range(8))}  # behind an FF within a scan's data
-LATE = 4096  # bytes that may stand behind a picture without a closer look
-
+END = b"\xff\xd9"
 WITH_LONG_LENGTH = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 BASELINE = b"1.2.840.10008.1.2.4.50"
 PIXELS, ITEM = (0x7FE0, 0x0010), (0xFFFE, 0xE000)
@@ -74,23 +71,24 @@ def shape_of(jpeg: bytes) -> tuple[int, int] | None:
 
 
 def is_whole(jpeg: bytes) -> bool:
-    """Whether the marker that ends a JPEG is there; whatever stands behind it, or inside of its header, is not it."""
-    if END in jpeg.rstrip(b"\0")[-LATE:]:
+    """Whether the marker that ends a JPEG is there; whatever stands behind it, or inside of its header, is not it.
+
+    Bytes between segments are passed by, as libjpeg does.
+    """
+    if jpeg.rstrip(b"\0").endswith(END):
         return True
     position = 2
-    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
+    while 0 <= (position := jpeg.find(b"\xff", position)) < len(jpeg) - 1:
         marker = jpeg[position + 1]
         if marker == END[1]:
             return True
-        length = int.from_bytes(jpeg[position + 2 : position + 4], "big")
-        fill, alone = marker == 0xFF, marker in ALONE
-        position += 1 if fill else 2 if alone else 2 + length
-        if marker == SCAN:  # its data have no length, but no marker inside either, other than those that restart
-            while (position := jpeg.find(b"\xff", position)) >= 0 and jpeg[position + 1 : position + 2] in INSIDE:
-                position += 2
-            if position < 0:
-                return False
-    return jpeg[position : position + 2] == END
+        if marker == 0xFF:  # any number of them may stand before a marker
+            position += 1
+        elif marker == 0 or marker in ALONE:  # within a scan's data, which have no length
+            position += 2
+        else:
+            position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+    return False
 
 
 def plain_dicom(data: bytes) -> PlainDicom | None:

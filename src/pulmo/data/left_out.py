@@ -8,6 +8,7 @@ import pandas as pd
 
 from pulmo.data import splits
 from pulmo.data.dataset import RadiographDataset
+from pulmo.data.lists import MaskSource
 from pulmo.errors import DataError
 from pulmo.transforms.preprocess import Preprocess
 
@@ -22,35 +23,45 @@ def nothing() -> pd.DataFrame:
     return pd.DataFrame(columns=["image_id", "path", "split", "cause"])
 
 
-def asks_for_masks(preprocess: Preprocess, *, learnt: bool, listed: bool) -> bool:
+def asks_for_masks(preprocess: Preprocess, table: pd.DataFrame, *, learnt: bool, listed: bool) -> bool:
     """Whether images without a lung mask are told of or left out: they are prepared by it, or it is `learnt`.
 
-    Where images are `listed` to be looked at, only what training would leave out without a word to the user is.
+    Where images are `listed` to be looked at, only what training would leave out is.
     """
-    to_come = preprocess.missing == "raise" or preprocess.mask_run is not None
+    to_come = preprocess.missing == "raise" or preprocess.mask_run is not None or (table["mask"] == "").all()
     return (preprocess.needs_mask or learnt) and not (listed and to_come)
 
 
-def with_masks(
-    table: pd.DataFrame, folder: str | None, missing: Choice, *, drawable: bool = False
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the rows with a lung mask, and a list of the others; raises `DataError`, counting them, unless "skip".
+def remedy(folder: str | None, source: MaskSource | None, *, learnt: bool) -> str:
+    """What helps where masks lack that lie in `folder` or come of `source`; those that are `learnt` no run draws."""
+    if source is not None:
+        return f"{source.said} has none for them"
+    given = f"{folder} has none called so" if folder else "give data.masks=FOLDER"
+    return given + ("" if learnt else " (preprocess.mask=RUN takes those that a run draws)")
 
-    `folder` is where masks were looked for; `drawable` ones may be those that another run draws.
+
+def with_masks(
+    table: pd.DataFrame, remedy: str, missing: Choice, asked: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the rows with a lung mask, and a list of the others.
+
+    Raises `DataError`, counting those that lack, where one of the `asked` images (None: of all) has none, unless
+    "skip"; and where none of all has one.
     """
     without = table["mask"] == ""
     if not without.any():
         return table, nothing()
-    if missing == "raise" or without.all():
-        counts = table.loc[without, "split"].value_counts()
+    missed = table if asked is None or without.all() else asked
+    lacking = missed[missed["mask"] == ""]
+    if without.all() or (missing == "raise" and len(lacking)):
+        counts = lacking["split"].value_counts()
         where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
-        remedy = f"{folder} has none called so" if folder else "give data.masks=FOLDER"
-        remedy += " (preprocess.mask=RUN takes those that a run draws)" if drawable else ""
         raise DataError(
-            f"{int(without.sum())} of {len(table)} images have no lung mask{where and f' ({where})'}, such as "
-            f"{table.loc[without, 'path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
+            f"{len(lacking)} of {len(missed)} images have no lung mask{where and f' ({where})'}, such as "
+            f"{lacking['path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
         )
-    log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
+    if missing == "skip":
+        log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))
     return table[~without], table.loc[without, KEPT].assign(cause="no lung mask")
 
 

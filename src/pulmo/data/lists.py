@@ -22,6 +22,10 @@ IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", "
 class MaskSource(Protocol):
     """Gives each row of an index table the path of a lung mask, drawing it where there is none yet."""
 
+    @property
+    def said(self) -> str:
+        """What it is, to a user."""
+
     def masks_of(self, table: pd.DataFrame) -> list[str]:
         """Paths of masks, in the order of the rows."""
 

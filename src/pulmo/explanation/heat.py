@@ -23,6 +23,7 @@ from pulmo.report.html import Facts, Grid, Picture, Section, Text
 from pulmo.report.probing import heat_beside_chance
 from pulmo.report.screen import grid, screen
 from pulmo.tasks.base import Task
+from pulmo.tasks.segmentation import SegmentationTask
 
 SHEETS = 8  # on the page, of 18 images each
 CHANNELS = 48
@@ -55,7 +56,8 @@ def explain_run(run: FinishedRun, asked: Asked) -> Path:
     unknown = sorted({*asked.image_ids} - {*images.table["image_id"]})
     if unknown:
         raise DataError(f"no image {unknown[0]} in {images.name}; ids are such as {images.table['image_id'].iat[0]}")
-    if asked.choice in ("worst", "best", "errors") and not images.labelled:
+    of_masks = asked.choice != "errors" and isinstance(task, SegmentationTask) and task.target == "lungs"
+    if asked.choice in ("worst", "best", "errors") and not (images.lungs if of_masks else images.labelled):
         raise ConfigError(f"--{asked.choice} needs labels: leave it out for files, or give --split")
     folder = Folder(asked.folder(run, asked.method, images))
     table, rows = _located(task, images, heat)
@@ -188,7 +190,7 @@ def _drawn(
 
 def _case(task: Task, images: Images, look: Look, facts: pd.Series) -> HeatCase:
     name = task.class_names[int(facts["prediction"])]
-    if "dice" in facts:
+    if np.isfinite(facts.get("dice", np.nan)):
         called = f"Dice {facts['dice']:.3f}"
     elif len(task.class_names) == 2:
         called = f"called {name}, score {facts['score']:.3f}"

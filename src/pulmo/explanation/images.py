@@ -143,6 +143,10 @@ class _Lungs:
     root: Path
     cache_dir: str
 
+    @property
+    def said(self) -> str:
+        return f"--lungs={self.given}"
+
     def masks_of(self, table: pd.DataFrame) -> list[str]:
         place = Path(self.given).expanduser()
         if (place / "checkpoints" / "best.ckpt").is_file():

@@ -133,7 +133,7 @@ def table_of(
 def chosen(table: pd.DataFrame, choice: Choice, count: int, image_ids: Sequence[str] = ()) -> list[int]:
     """Places in `table`: where it went worst or best, the errors, all, or those called `image_ids`."""
     went = table["dice" if "dice" in table else "of_truth"].to_numpy()
-    order = went.argsort(kind="stable")[: int(np.isfinite(went).sum())]  # what cannot be told stands behind
+    order = went.argsort(kind="stable")[: int(np.isfinite(went).sum())]  # without those of which nobody can tell
     if choice == "worst":
         return [int(place) for place in order[:count]]
     if choice == "best":

@@ -75,7 +75,8 @@ def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
     masked = images.preprocess.needs_mask and images.preprocess.use == "lungs"
     possible = [part for part in OCCLUSIONS if images.lungs or not part.needs_lungs]
     occlusions = [WHOLE, *(part for part in possible if not (masked and part.outside))]
-    said, examples, shown = _scored(task, images, occlusions)
+    examples = _Examples()
+    said = _scored(task, images, occlusions, examples)
     read = [row for row in range(len(images.table)) if row in said[WHOLE.name]]
     if not read:
         raise DataError(f"none of the {len(images.table)} images can be read")
@@ -92,16 +93,33 @@ def probe(task: Task, images: Images, resamples: int = 10_000) -> Probe:
     scores = images.table.iloc[read][["image_id", "patient_id", "label"]].reset_index(drop=True)
     for part in occlusions:
         scores[part.name] = [said[part.name][row][last] if row in said[part.name] else math.nan for row in read]
-    return Probe(rows, examples, shown, scores, verdict(rows, task, images))
+    return Probe(rows, *examples.shown([row.occlusion.name for row in rows]), scores, verdict(rows, task, images))
+
+
+class _Examples:
+    """The first images of either class, apart by what could be taken away of them."""
+
+    def __init__(self) -> None:
+        self._held: dict[frozenset[str], list[tuple[int, dict[str, Pixels]]]] = {}
+
+    def add(self, label: int, variants: dict[str, Pixels]) -> None:
+        held = self._held.setdefault(frozenset(variants), [])
+        if sum(known == label for known, _ in held) < EXAMPLES:
+            held.append((label, variants))
+
+    def shown(self, names: Sequence[str]) -> tuple[dict[str, list[Pixels]], list[int]]:
+        """Those of which most could be taken away, by the `names` of occlusions that they have; and their labels."""
+        most = max(self._held, key=lambda having: (len(having), len(self._held[having])), default=frozenset())
+        held = self._held.get(most, [])
+        pictures = {name: [variants[name] for _, variants in held] for name in names if name in most}
+        return pictures, [label for label, _ in held]
 
 
 def _scored(
-    task: Task, images: Images, occlusions: Sequence[Occlusion]
-) -> tuple[dict[str, dict[int, npt.NDArray[np.float64]]], dict[str, list[Pixels]], list[int]]:
-    """Probabilities by occlusion and row; the first images of each class that have all occlusions, and their labels."""
+    task: Task, images: Images, occlusions: Sequence[Occlusion], examples: _Examples
+) -> dict[str, dict[int, npt.NDArray[np.float64]]]:
+    """Probabilities by occlusion and row."""
     said: dict[str, dict[int, npt.NDArray[np.float64]]] = {part.name: {} for part in occlusions}
-    examples: dict[str, list[Pixels]] = {part.name: [] for part in occlusions}
-    shown: list[int] = []
 
     def prepare(row: int) -> tuple[int, dict[str, Pixels] | UnreadableImageError]:
         try:
@@ -122,17 +140,13 @@ def _scored(
         if isinstance(variants, UnreadableImageError):
             log.warning("left out: %s", variants)
             continue
-        label = int(images.table["label"].to_numpy()[row])
-        if len(variants) == len(occlusions) and shown.count(label) < EXAMPLES:
-            shown.append(label)
-            for name, image in variants.items():
-                examples[name].append(image)
+        examples.add(int(images.table["label"].to_numpy()[row]), variants)
         waiting += [(name, row, image) for name, image in variants.items()]
         if len(waiting) >= 2 * BATCH:
             flush()
     if waiting:
         flush()
-    return said, examples, shown
+    return said
 
 
 def _variants(images: Images, row: int, occlusions: Sequence[Occlusion]) -> dict[str, Pixels]:
@@ -207,14 +221,17 @@ def table_of(probed: Probe) -> pd.DataFrame:
 def as_plain(probed: Probe) -> dict[str, Any]:
     """For json: an interval is `[value, low, high]`, null where undefined."""
 
+    def known(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
     def plain(value: Interval) -> list[float | None]:
-        return [float(part) if math.isfinite(part) else None for part in value]
+        return [known(part) for part in value]
 
     rows = {
         row.occlusion.name: {
             "images": row.images,
             **{name: plain(getattr(row, name)) for name in ("auroc", "drop", "flips")},
-            "mean_score": {"positives": row.positives, "negatives": row.negatives},
+            "mean_score": {"positives": known(row.positives), "negatives": known(row.negatives)},
         }
         for row in probed.rows
     }

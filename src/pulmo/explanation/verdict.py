@@ -88,8 +88,9 @@ def verdict(rows: Sequence[Row], task: Task, images: Images) -> list[Said]:
         chance = f"no sign of a shortcut: without lungs the AUROC is that of chance ({figures})"
         said.append(Said(f"{chance}; what shows only together with the lungs is not ruled out", "cleared"))
     elif not said and min(row.patients for row in blind) < FEWEST:
-        fewest = min(row.patients for row in blind)
-        said.append(Said(f"too few images to tell: of {fewest} patients of one class, {FEWEST} are needed", "open"))
+        least = min(blind, key=lambda row: row.patients)
+        shown = f"{least.occlusion.name} can be shown of {least.patients} patients of one class, {FEWEST} are needed"
+        said.append(Said(f"too few images to tell: {shown}", "open"))
     elif not said:
         beyond = "without lungs the interval of the AUROC holds 0.5, and also values beyond"
         said.append(Said(f"too few images to tell: {beyond} {1 - CHANCE:g} to {CHANCE:g} ({figures})", "open"))

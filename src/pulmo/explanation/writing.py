@@ -17,6 +17,7 @@ from pulmo.errors import DataError
 from pulmo.explanation.images import Images
 from pulmo.explanation.looking import Look
 from pulmo.report.figures import save
+from pulmo.report.files import put
 from pulmo.report.heat import overlay
 from pulmo.report.html import Block, Section, Text, page
 from pulmo.report.screen import screen
@@ -58,8 +59,7 @@ class Folder:
         """Write a file as a whole."""
         path = self.path / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data.encode() if isinstance(data, str) else data)
+            put(path, data)
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror}; give another --out") from error
 

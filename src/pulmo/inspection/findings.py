@@ -62,7 +62,8 @@ def _of_lists(found: Contents) -> list[str]:
     if without and preprocess.needs_mask and preprocess.mask_run is None:
         said.append(
             f"{without:,} of {len(table):,} images have no lung mask, and training would refuse them: "
-            "preprocess.missing=skip leaves them out, preprocess.mask=RUN has a run draw all"
+            + ("preprocess.missing=skip leaves them out" if without < len(table) else "give data.masks=FOLDER")
+            + ", preprocess.mask=RUN has a run draw all"
         )
     if found.nameless and not found.notes:
         said.append(

@@ -13,7 +13,7 @@ from pulmo.report.html import Block, Grid, Text
 from pulmo.report.titles import title_of
 
 FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "dice", "rsna_score", "map_50", "ece")
-BROKEN = (OSError, ValueError, LookupError, TypeError)
+BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError)
 MADE_AT = "As they stood when this page was made; `pulmo report` makes it again."
 
 

@@ -11,6 +11,7 @@ from pulmo.finished import FinishedRun
 from pulmo.pages import cases, data_facts, further, headline, provenance
 from pulmo.pages.measured import Measured
 from pulmo.report import sheet_blocks
+from pulmo.report.files import put
 from pulmo.report.html import Block, Picture, Pictures, Section, Text, page
 from pulmo.report.run_figures import write_figures
 from pulmo.sharded import ShardedStrategy
@@ -91,8 +92,7 @@ def write(run: FinishedRun, sources: Sources) -> Path:
     path = run.folder / NAME
     text = page(f"Report of {run.folder.resolve().name}", *_content(run, sources))
     try:
-        (part := path.with_suffix(".part")).write_text(text, encoding="utf-8")
-        part.replace(path)
+        put(path, text)
     except OSError as error:
         raise PulmoError(f"{path} cannot be written: {error.strerror}; copy the run to where you may write") from error
     return path

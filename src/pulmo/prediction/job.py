@@ -125,10 +125,10 @@ def _not_done(found: Iterator[Found], table: Table) -> Iterator[Found]:
 def _table(asked: Asked, writing: Writing, told: dict[str, Any]) -> Iterator[Table]:
     """The table, begun or gone on with, and its description; neither stays where nothing came of it."""
     out, beside = asked.out, paths_of(asked.out) if writing.has_boxes else []
-    before = description.check(out, told, beside, resume=asked.resume)
+    before, free = description.check(out, told, beside, resume=asked.resume), writing.free_folders()
     table = Table.begun(out, writing.columns, resume=asked.resume, retry=asked.retry)
     try:
-        ours = writing.go_on(table, before)
+        ours = writing.go_on(table, before, free)
         description.put_down(out, told, beside, ours)
         yield table
     finally:

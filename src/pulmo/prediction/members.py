@@ -73,13 +73,14 @@ def names_of(members: Sequence[Member]) -> list[str]:
 
     Behind them another checkpoint than the best.
     """
-    depth, names = 1, list[str]()
-    while len(set(names)) < len(members):
-        depth += 1
-        folders = ["/".join(member.run.folder.resolve().parts[-depth:]) for member in members]
-        others = [member.run.other_checkpoint for member in members]
-        names = [f"{folder}:{other}" if other else folder for folder, other in zip(folders, others, strict=True)]
-    return names
+    folders = [member.run.folder.resolve().parts for member in members]
+    others = [member.run.other_checkpoint for member in members]
+    for depth in range(2, max(map(len, folders)) + 1):
+        names = ["/".join(parts[-depth:]) for parts in folders]
+        names = [f"{name}:{other}" if other else name for name, other in zip(names, others, strict=True)]
+        if len(set(names)) == len(names):
+            return names
+    return [str(member.run.best.resolve()) for member in members]
 
 
 def _question(task: Task) -> str:

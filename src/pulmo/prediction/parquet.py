@@ -1,6 +1,7 @@
 """The table of predictions as a parquet: made of the csv in the end, and the csv of it to go on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,21 @@ def write_parquet(journal: Path, out: Path, columns: Sequence[str]) -> None:
 def read_parquet(out: Path, journal: Path) -> None:
     """Write the csv `journal` that a parquet was made of; raises `DataError` where it is none."""
     arrow = pyarrow_or_refuse()
-    try:
+    with _refusing(out):
         stored = arrow.parquet.ParquetFile(out)
-        with whole(journal) as part, arrow.csv.CSVWriter(part, stored.schema_arrow) as writer:
-            for batch in stored.iter_batches():
-                writer.write_batch(batch)
-    except arrow.ArrowException as error:
-        raise DataError(f"{out} is no parquet that can be gone on with ({error})") from error
+    # `_refusing` within `whole`, which takes each error of the system for one of the place that it writes to.
+    with whole(journal) as part, arrow.csv.CSVWriter(part, stored.schema_arrow) as writer, _refusing(out):
+        for batch in stored.iter_batches():
+            writer.write_batch(batch)
+
+
+@contextmanager
+def _refusing(out: Path) -> Iterator[None]:
+    """Tell a damaged parquet as such: pyarrow raises its own errors, or the system's without a number."""
+    arrow = pyarrow_or_refuse()
+    try:
+        yield
+    except (arrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataError(f"{out} is no parquet that can be gone on with ({str(error).splitlines()[0]})") from error

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -45,9 +46,11 @@ class Writing:
     has_boxes: bool
     _names: Names = field(init=False)
     _unmarked: set[Path] = field(default_factory=set)
+    _called: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self._names = Names(self._places)
+        self._called = names_of(self.members) if len(self.members) > 1 else []
 
     @property
     def _places(self) -> dict[str, tuple[Path | None, str]]:
@@ -83,14 +86,18 @@ class Writing:
         """Folders that are written to, which are no input."""
         return [folder.resolve() for folder in (self.masks, self.dicom) if folder is not None]
 
-    def go_on(self, table: Table, before: Mapping[str, Any] | None) -> list[Path]:
+    def free_folders(self) -> list[Path]:
+        """Of the `folders` those that nobody has a file in."""
+        return [folder for folder in self.folders if not _holds_files(folder)]
+
+    def go_on(self, table: Table, before: Mapping[str, Any] | None, free: Sequence[Path]) -> list[Path]:
         """Keep the files that rows of the `table` name, wherever the walk comes by their images.
 
-        Gives the folders that are this job's own: those that were not there, or empty, when it was begun; `before` is
-        what it has put down then.
+        Gives the folders that are this job's own: those that were `free` when it was begun; `before` is what it has put
+        down then.
         """
         begun = {Path(folder) for folder in (before or {}).get("folders", ())}
-        ours = [folder for folder in self.folders if folder in begun or (before is None and not _holds_files(folder))]
+        ours = [folder for folder in self.folders if folder in begun or (before is None and folder in free)]
         self._names, self._unmarked = Names(self._places, ours), {*ours}
         if self.folders:
             self._names.keep(table.rows())
@@ -116,7 +123,7 @@ class Writing:
             return row | {"error": "the network's answer is no number"}
         task, cut_off = self.members[0].task, self.cut_off.value
         row |= dict(zip(("height", "width"), prepared.shape, strict=True))
-        row |= {f"score@{name}": score for name, score in zip(names_of(self.members), answer.members, strict=True)}
+        row |= {f"score@{name}": score for name, score in zip(self._called, answer.members, strict=False)}
         row |= {f"score_{name}": score for name, score in zip(task.class_names, answer.classes, strict=False)}
         mask, boxes, score = None, answer.boxes, answer.score
         if isinstance(task, SegmentationTask) and cut_off is not None:
@@ -178,11 +185,12 @@ class Writing:
         """Once a folder that is this job's own holds a file."""
         if (own := folder.resolve()) in self._unmarked:
             self._unmarked.remove(own)
-            description.mark(own)
+            with suppress(OSError):  # a mark is no result
+                description.mark(own)
 
 
 def _holds_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(path.name != description.MARK for path in folder.iterdir())
 
 
 def _write_png(path: Path, mask: npt.NDArray[np.uint8]) -> None:

@@ -3,14 +3,13 @@
 None of them opens a window, reads a file or changes matplotlib's settings.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from pulmo.report.confusion import confusion_matrices, confusion_matrix
 from pulmo.report.curves import one_vs_rest_roc, precision_recall_curve, roc_curve
+from pulmo.report.files import put
 from pulmo.report.finders import batch_sizes, learning_rate_range
 from pulmo.report.froc import froc_curve
 from pulmo.report.learning import learning_curves
@@ -44,9 +43,4 @@ def save(figure: Figure, path: Path) -> Path:
 
     Missing folders are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        unfinished = Path(folder) / path.name
-        unfinished.write_bytes(png(figure))
-        os.replace(unfinished, path)
-    return path
+    return put(path, png(figure))

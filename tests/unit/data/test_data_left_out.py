@@ -142,7 +142,26 @@ def test_with_masks__lists_the_others_with_the_cause() -> None:
 def test_with_masks__images_that_no_split_has_yet_are_counted_without_one() -> None:
     images = table(split=[""] * 6, mask=["", *["m.png"] * 5])
     with pytest.raises(DataError, match=r"^1 of 6 images have no lung mask, such as a\.png: give data\.masks=FOLDER; "):
-        left_out.with_masks(images, None, "raise")
+        left_out.with_masks(images, left_out.remedy(None, None, learnt=True), "raise")
+
+
+def test_with_masks__only_those_that_are_asked_for_are_missed(caplog: pytest.LogCaptureFixture) -> None:
+    images = table(mask=["", "m.png", "m.png", "m.png", "m.png", "m.png"])
+    kept, others = left_out.with_masks(images, "none", "raise", images.iloc[4:])
+    assert (kept["image_id"].tolist(), others["image_id"].tolist()) == (list("bcdef"), ["a"])
+    assert not caplog.text
+    with pytest.raises(DataError, match=r"^1 of 2 images have no lung mask \(1 of train\), such as a\.png: none; "):
+        left_out.with_masks(images, "none", "raise", images.iloc[:2])
+    with pytest.raises(DataError, match=r"^6 of 6 images have no lung mask"):
+        left_out.with_masks(table(mask=[""] * 6), "none", "skip", images.iloc[4:])
+
+
+def test_remedy__names_where_masks_were_looked_for() -> None:
+    class Source:
+        said = "--lungs=there"
+
+    assert left_out.remedy("/masks", Source(), learnt=False) == "--lungs=there has none for them"  # type: ignore[arg-type]
+    assert left_out.remedy("/masks", None, learnt=True) == "/masks has none called so"
 
 
 def test_without_failures__those_of_images_that_take_no_part_are_no_matter() -> None:

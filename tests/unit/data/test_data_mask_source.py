@@ -22,6 +22,8 @@ Write = Callable[[Path, Any], Path]
 class LeftHalf:
     """A source of masks whose left half is lung; keeps the ids that it was asked for."""
 
+    said = "the left half"
+
     def __init__(self, folder: Path) -> None:
         self.path, self.asked = folder / "left_half.png", []
         folder.mkdir()

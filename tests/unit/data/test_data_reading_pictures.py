@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from pulmo.data.grey import full_range
 from pulmo.data.jpeg import is_whole
 from pulmo.data.reading import read_grey, read_mask
 from pulmo.errors import UnreadableImageError
@@ -145,10 +146,23 @@ def test_read_picture__a_jpeg_cut_off_behind_its_preview_is_cut_short(
         read_grey(tmp_path / "x.jpg")
 
 
+def test_whole__a_jpeg_cut_off_shortly_behind_its_preview_is_not(noise: NDArray[np.uint8]) -> None:
+    inside, whole = BytesIO(), BytesIO()
+    Image.fromarray(noise).save(inside, "JPEG", quality=30)
+    Image.fromarray(np.tile(noise, (8, 8))).save(whole, "JPEG", exif=b"Exif\0\0" + inside.getvalue())
+    data, preview = whole.getvalue(), inside.getvalue()
+    ends = data.index(preview) + len(preview)
+    for cut in (1, 100, 1000, 3000):
+        assert not is_whole(data[: ends + cut])
+    between = data.index(b"\xff\xdb")  # libjpeg passes stray bytes by
+    assert is_whole(data[:between] + b"stray" + data[between:] + b"a vendor's own" * 500)
+
+
 def test_read_picture__floats_at_the_ends_of_their_range_are_stretched(tmp_path: Path) -> None:
     plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
     cv2.imwrite(str(tmp_path / "x.tif"), np.array([[-3e38, 0], [1.5e38, 3e38]], np.float32), plain)
     np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, [[0, 32768], [49151, 65535]])
+    np.testing.assert_allclose(full_range(np.array([[-1.7e308, 0, 1.7e308]]), tmp_path), [[0, 32768, 65535]], atol=1)
     cv2.imwrite(str(tmp_path / "x.tif"), np.array([[0, 1e-45]], np.float32), plain)
     np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, [[0, 65535]])
 
@@ -160,11 +174,12 @@ def test_read_picture__several_pages_are_refused_but_not_a_smaller_version(
     first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
     with pytest.raises(UnreadableImageError, match="2 pages; a radiograph has one"):
         read_grey(tmp_path / "x.tif")
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[254] = 1
-    second.encoderinfo = {"tiffinfo": tags}
-    first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, noise)
+    for tag, value in ((254, 1), (254, 4), (255, 2)):  # smaller, transparency, smaller in old files
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[tag] = value
+        second.encoderinfo = {"tiffinfo": tags}
+        first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+        np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, noise)
 
 
 def test_read_picture__a_wrong_colour_profile_is_passed_over_in_silence(

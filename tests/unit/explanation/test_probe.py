@@ -1,5 +1,6 @@
 """A network that reads the border is told on, one that reads the lungs is not."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -137,7 +138,10 @@ def test_verdict__of_few_patients_nothing_is_told_however_well_they_rank(
     films: Images, borders: tuple[float, float, float]
 ) -> None:
     (said,) = verdict(_rows(9, whole_image=CLEAR, borders_only=borders), reader(LUNGS), films)
-    assert (said.kind, said.text) == ("open", "too few images to tell: of 9 patients of one class, 10 are needed")
+    assert (said.kind, said.text) == (
+        "open",
+        "too few images to tell: borders only can be shown of 9 patients of one class, 10 are needed",
+    )
 
 
 def test_verdict__without_an_image_that_lacks_lungs_clears_nothing(films: Images) -> None:
@@ -186,6 +190,14 @@ def test_probe__without_lung_masks_is_of_borders_and_centre(films: Images) -> No
     assert probed.verdict[-1].text.startswith("no lung masks")
 
 
+def test_probe__with_masks_of_one_class_alone_tells_so_and_is_json(films: Images) -> None:
+    masks = films.table["mask"].where(films.table["label"] == 1, "")
+    probed = probe(reader(LUNGS), of(films, mask=masks), resamples=200)
+    plain = json.loads(json.dumps(as_plain(probed), allow_nan=False))
+    assert plain["rows"]["lungs only"]["mean_score"]["negatives"] is None
+    assert "can be shown of 0 patients of one class" in plain["verdict"][0]
+
+
 def test_probe__compares_with_the_whole_of_those_images_that_have_a_mask(films: Images) -> None:
     some = films.table["mask"].where(films.table.index < 20, "")
     rows = {row.occlusion.name: row for row in probe(reader(LUNGS), of(films, mask=some), resamples=200).rows}
@@ -207,6 +219,9 @@ def test_probe__of_a_run_that_is_cropped_to_the_lungs_leaves_out_what_is_grey_al
     cropped = Images(films.name, films.table, Preprocess(size=SIDE, use="crop", margin=0.05))
     names = list(by_name(probe(reader(TOKEN), cropped, resamples=200)))
     assert names == ["whole image", "lungs only", "centre only", "lungs removed", "outline alone"]
+    probed = probe(reader(TOKEN), cropped, resamples=200)
+    assert probed.labels_shown == [0, 1, 0, 1]
+    assert {name: len(shown) for name, shown in probed.examples.items()} == dict.fromkeys(names, 4)
     barred = Images(films.name, films.table, Preprocess(size=SIDE, use="crop", margin=0.05, keep_aspect=True))
     assert list(by_name(probe(reader(TOKEN), barred, resamples=200))) == names
 

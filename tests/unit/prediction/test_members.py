@@ -11,7 +11,7 @@ from torch import nn, optim
 from pulmo.errors import ConfigError
 from pulmo.losses import ClassificationLoss
 from pulmo.models.image_input import ImageInput
-from pulmo.prediction.members import Member, cut_off_of, lung_run
+from pulmo.prediction.members import Member, cut_off_of, lung_run, names_of
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.thresholds import Best, Fixed, ThresholdPolicy
 from pulmo.transforms.preprocess import Preprocess
@@ -50,6 +50,21 @@ def test_cut_off__of_one_run_says_where_it_comes_from(
     one = member(policy=policy)
     one.task.threshold = threshold
     assert cut_off_of([one], None).source == said
+
+
+def named(folder: Path, other: str, checkpoint: Path) -> Member:
+    run = SimpleNamespace(folder=folder, other_checkpoint=other, best=checkpoint)
+    return Member(run, None, None)  # type: ignore[arg-type]
+
+
+def test_names__tell_all_apart_or_are_the_checkpoints(tmp_path: Path) -> None:
+    one, two = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    both = [named(one, "", one / "best.ckpt"), named(two, "", two / "best.ckpt")]
+    assert names_of(both) == ["a/run", "b/run"]
+    assert names_of([both[0], named(one, "late", one / "late.ckpt")]) == ["a/run", "a/run:late"]
+    assert names_of([named(tmp_path / "x" / "a" / "run", "", one), both[0]]) == ["x/a/run", f"{tmp_path.name}/a/run"]
+    alike = [named(one, "last", one / "last.ckpt"), named(one, "last", one / "checkpoints" / "last.ckpt")]
+    assert names_of(alike) == [str(member.run.best.resolve()) for member in alike]
 
 
 def test_lungs__are_drawn_by_the_run_that_all_were_trained_with(tmp_path: Path) -> None:

@@ -104,6 +104,23 @@ def test_resume__a_torn_header_begins_anew(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "scores.csv").columns) == COLUMNS
 
 
+@pytest.mark.parametrize("place", [0.5, 0.98])
+def test_resume__a_damaged_parquet_is_told_as_such(tmp_path: Path, place: float) -> None:
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "scores.parquet"
+    table = Table.begun(out, ["path", "score", "error"], resume=False)
+    table.add([{"path": f"film {n}", "score": n / 7, "error": ""} for n in range(5000)])
+    table.finish()
+    table.close()
+    data = bytearray(out.read_bytes())
+    start = int(len(data) * place)
+    data[start : start + 60] = b"\xff" * 60
+    out.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"is no parquet that can be gone on with"):
+        Table.begun(out, ["path", "score", "error"], resume=True)
+    assert out.read_bytes() == bytes(data)
+
+
 @pytest.mark.parametrize("content", [b"a diary without an end of line", b'"path', b"path;score\n"])
 def test_resume__what_is_no_table_of_ours_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scores.csv").write_bytes(content)

@@ -19,14 +19,16 @@ from pulmo.prediction.table import Table
 from pulmo.prediction.writing import Writing
 from pulmo.tasks.classification import ClassificationTask
 from pulmo.tasks.segmentation import SegmentationTask
+from pulmo.thresholds import Fixed
 from pulmo.transforms.geometry import Geometry
 
 
 def member(task: type, name: str = "net/1", **facts: Any) -> Member:
     """A run whose network is never asked."""
     made = task.__new__(task)
-    made.__dict__ |= facts
-    return cast(Member, SimpleNamespace(task=made, run=SimpleNamespace(name=name), digest="abc"))
+    made.__dict__ |= {"policy": Fixed(0.5), **facts}
+    run = SimpleNamespace(name=name, folder=Path("/runs") / name, other_checkpoint="")
+    return cast(Member, SimpleNamespace(task=made, run=run, digest="abc"))
 
 
 THREE = {"class_names": ("Normal", "Bacterial", "Viral"), "is_binary": False}

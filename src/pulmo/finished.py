@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pulmo import run_state
 from pulmo.checkpoint import best_checkpoint
 from pulmo.errors import DataError, RunError
-from pulmo.run_folders import newest, runs_below
+from pulmo.run_folders import newest, newest_of, runs_below
 from pulmo.run_parts import configuration_of, plain_of, table_of, values_of, with_whole_labels
 from pulmo.run_state import State
 
@@ -273,7 +273,7 @@ def opened(given: str | Path) -> FinishedRun:
     if not path.is_dir():
         raise RunError(f"no run {given}: give the folder of a run, a checkpoint, or last")
     if not any((path / name).exists() for name in ("config.yaml", "checkpoints", "metrics.json")):
-        below = next(iter(sorted(runs_below(path), key=lambda run: -run.stat().st_mtime)), None)
+        below = newest_of(runs_below(path))
         hint = f"; the newest of the runs in it is {below}" if below else ""
         raise RunError(f"{given} is no run's folder: it has no config.yaml, checkpoints or metrics.json{hint}")
     return FinishedRun(path)

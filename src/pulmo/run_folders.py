@@ -1,6 +1,8 @@
 """Which folders are runs, and where they lie."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from pulmo.errors import RunError
@@ -10,8 +12,7 @@ OUTPUTS = Path("outputs")
 
 def newest() -> Path:
     """The newest run anywhere under outputs/ that has a checkpoint; raises `RunError` if there is none."""
-    found = [folder / "checkpoints" / "best.ckpt" for folder in runs_below(OUTPUTS)]
-    newest = _newest([path for path in found if path.is_file()])
+    newest = newest_of(run for run in runs_below(OUTPUTS) if (run / "checkpoints" / "best.ckpt").is_file())
     if newest is None:
         raise RunError(f"no run with a checkpoint in {OUTPUTS.resolve()}: give its folder")
     return newest
@@ -32,5 +33,16 @@ def runs_below(folder: Path) -> Iterator[Path]:
                 yield from runs_below(inside)
 
 
-def _newest(checkpoints: Sequence[Path]) -> Path | None:
-    return max(checkpoints, key=lambda path: path.stat().st_mtime).parents[1] if checkpoints else None
+def newest_of(runs: Iterable[Path]) -> Path | None:
+    """The run that was begun last, by its own record, which a copy keeps; of one without by its best checkpoint."""
+    return max(runs, key=_begun, default=None)
+
+
+def _begun(run: Path) -> tuple[float, float]:
+    best = run / "checkpoints" / "best.ckpt"
+    written = (best if best.is_file() else run).stat().st_mtime
+    try:
+        began = datetime.fromisoformat(json.loads((run / "state.json").read_text())["began"]).timestamp()
+    except (OSError, LookupError, TypeError, ValueError):
+        began = written
+    return began, written

@@ -222,7 +222,7 @@ def test_compare__says_in_short_whether_the_best_on_validation_differs_from_the_
     (board,) = comparison.boards
     assert [run.label for run in board.ranked] == ["strong", "weak"]
     told = written(comparison, tmp_path / "page.html").read_text()
-    assert "The best on validation is strong: test AUROC 1.000" in told
+    assert "The best on validation, by AUROC, is strong: test AUROC 1.000" in told
     apart = signed(apart_of(board.ranked[0], board.ranked[1])["auroc"])
     assert f"Less the next, weak, on the same images: {apart}; the interval leaves 0 out." in told
     right = {
@@ -234,6 +234,18 @@ def test_compare__says_in_short_whether_the_best_on_validation_differs_from_the_
     assert (row["first"], row["second"]) == ("strong", "weak")
     assert row["only first right"] == str((right["strong"] & ~right["weak"]).sum()) != "0"
     assert row["only second right"] == str((right["weak"] & ~right["strong"]).sum())
+
+
+@pytest.mark.parametrize("part", ["predictions_test.csv", "metrics.json"])
+def test_compare__a_run_that_was_named_and_cannot_be_read_is_refused(tmp_path: Path, page: Path, part: str) -> None:
+    runs = [run_folder(tmp_path / name, images=IMAGES) for name in "ab"]
+    (runs[0] / part).write_text("")
+    result = typed(*runs, "--out", page)
+    assert result.exit_code == 1
+    assert f"{runs[0]}: " in result.stderr
+    assert "--any leaves it out" in result.stderr
+    assert typed(*runs, "--any", "--out", page).exit_code == 0
+    assert typed(tmp_path, "--out", page).exit_code == 0, "of a sweep the others are ranked"
 
 
 def test_compare__says_in_short_that_an_interval_holds_no_difference(tmp_path: Path) -> None:

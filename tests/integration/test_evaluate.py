@@ -312,6 +312,7 @@ def test_three_classes__have_a_sheet_of_their_own(train: Callable[..., Path], tm
     assert intervals.loc["accuracy", "value"] == pytest.approx(figures["test/accuracy"])
     assert intervals.loc["sensitivity/VIRUS", "value"] == pytest.approx(figures["test/sensitivity/VIRUS"])
     assert "the likeliest class" in output
-    status, output = evaluate(folder, "--threshold", "0.3")
-    assert status == 1
-    assert "without a cut-off" in output
+    for asked in ("0.3", "youden"):
+        status, output = evaluate(folder, "--threshold", asked)
+        assert status == 1
+        assert "without a cut-off" in output

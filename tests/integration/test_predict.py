@@ -274,12 +274,14 @@ def test_dicom__reports_for_dicom_files_and_a_clear_error_for_others(
     runs: Path, mixed: Path, tmp_path: Path, table: Callable[[], pd.DataFrame]
 ) -> None:
     hd = pytest.importorskip("highdicom")
-    predicted(runs / "one", mixed, "--dicom", tmp_path / "sr", "--out", tmp_path / "scores.csv")
+    said = predicted(runs / "one", mixed, "--dicom", tmp_path / "sr", "--out", tmp_path / "scores.csv")
     rows = table().set_index("path")
     pictures = rows.index.str.endswith(".png")
-    assert set(rows.loc[pictures, "error"]) == {"no DICOM result: the image is no DICOM file"}
+    assert set(rows.loc[pictures, "no_dicom"]) == {"the image is no DICOM file"}
+    assert f"no DICOM result for {pictures.sum()} that have their score: the image is no DICOM file" in said.stdout
     assert rows["score"].notna().all()
-    assert rows.loc[~pictures, "error"].isna().all()
+    assert rows["error"].isna().all()
+    assert rows.loc[~pictures, "no_dicom"].isna().all()
     for path in rows.loc[~pictures, "dicom"]:
         report = hd.sr.srread(path)
         score = rows.loc[str(mixed / Path(path).relative_to(tmp_path / "sr")), "score"]

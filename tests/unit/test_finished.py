@@ -39,6 +39,17 @@ def test_opened__last_is_the_newest_with_a_checkpoint(tmp_path: Path, monkeypatc
         assert opened("last").folder.resolve() == folders[newest_one]
 
 
+def test_opened__last_goes_by_the_runs_own_record_which_a_copy_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, began, written in (("new", "2026-03-02", 100), ("copied", "2026-03-01", 300)):
+        folder = _run(tmp_path / "outputs" / name)
+        (folder / "state.json").write_text(json.dumps({"state": "finished", "began": f"{began}T10:00:00+00:00"}))
+        os.utime(folder / "checkpoints" / "best.ckpt", (written, written))
+    assert opened("last").folder.name == "new"
+
+
 def test_newest__without_any_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=str(tmp_path / "outputs")):

@@ -108,8 +108,8 @@ def _tell(outcome: "Outcome", *, single_views: bool) -> None:
         print(f"  and {outcome.errors - len(outcome.failed):,} more, in the column error")
     if outcome.passed:
         print(f"passed by: {outcome.passed:,} files in the folders, no images by name or content")
-    if outcome.lacking:
-        print(f"no DICOM result for {outcome.lacking:,} that have their score: {outcome.why}")
+    for why, count in outcome.lacking.items():
+        print(f"no DICOM result for {count:,} that have their score: {why}")
     if outcome.phantoms:
         print("trained on drawn phantoms, not on patients: these scores say nothing about medicine")
     if outcome.cut_off.value is not None:

@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
-from pulmo.comparison.matrix import matrix, told_apart
+from pulmo.comparison.matrix import matrix, measured
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
 from pulmo.comparison.tested import Tested, difference, grouped, tested
@@ -114,6 +114,9 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
             runs.append(tested(run, label, resamples))
         except RunError as error:
             left_out[str(run.folder)] = str(error)
+    if left_out and chosen.by_name and not anyway:
+        folder, why = next(iter(left_out.items()))
+        raise RunError(f"{folder}: {why}; --any leaves it out")
     if not runs:
         raise RunError("no run has a table of its test images: " + "; ".join(left_out.values()))
     together = _ranked_together(grouped(runs))
@@ -127,13 +130,14 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
         )
     runs = [run for board in together for run in board]
     own_of = dict(zip(labels, settings, strict=True))
-    titles = told_apart([_title(board) for board in together])
+    found = measured(runs)
     boards = [
-        Board(title, board, [own_of[run.label] for run in board]) for title, board in zip(titles, together, strict=True)
+        Board(_title(board) + found.number_of(board[0]), board, [own_of[run.label] for run in board])
+        for board in together
     ]
     leaves = differing([leaves_of(run.run) for run in runs])
     table = pd.DataFrame(leaves, index=[run.label for run in runs]).T
-    return Comparison(boards, table, matrix(runs), left_out)
+    return Comparison(boards, table, matrix(runs, found), left_out)
 
 
 def _ranked_together(groups: list[list[Tested]]) -> list[list[Tested]]:

@@ -1,6 +1,7 @@
 """Which run did how well on which test set: its own, and those of `pulmo evaluate`."""
 
 import json
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pulmo.metrics.bootstrap import Interval
 from pulmo.report.titles import title_of
 
 RUN, OWN, FIGURE = "run", "trained on", "figure"
+NUMBER = re.compile(r", set \d+$")
 WITHOUT_CUT_OFF = ("auroc",)
 """Figures of `tested.PRIMARY` that are the same at every cut-off."""
 
@@ -31,12 +33,28 @@ class Evaluated:
         return ", ".join((str(self.figure), *self.marks))
 
 
-def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
-    """One row a run, with what it was trained on; one column a test set; cells are the runs' first figure as text.
+@dataclass(frozen=True)
+class Measured:
+    """Test sets, each with its title, and of each run the figures on them as text, by the test set.
 
-    Empty where all were tested on one test set alone. A test set is its images, and of an evaluation the folder that
-    they were read from: ids of two hospitals may be the same. Evaluations on validation images are left out; those at a
-    cut-off that was given, or of another checkpoint, say so, and never stand for the run's own test.
+    A test set is its images, or the partition of which each run has a fold; of an evaluation its images and the folder
+    that they were read from, since ids of two hospitals may be the same.
+    """
+
+    titles: dict[Hashable, str]
+    cells: list[dict[Hashable, str]]
+
+    def number_of(self, run: Tested) -> str:
+        """`, set 2` of the run's own test set, where there are several of its title; else ""."""
+        own = next((title for test, title in self.titles.items() if test in (run.partition, run.images)), "")
+        return found.group() if (found := NUMBER.search(own)) else ""
+
+
+def measured(runs: Sequence[Tested]) -> Measured:
+    """On which test sets the runs were measured: their own, and those of `pulmo evaluate`.
+
+    Evaluations on validation images are left out; those at a cut-off that was given, or of another checkpoint, say so,
+    and never stand for the run's own test.
     """
     folds: dict[object, set[Images]] = {}
     roots: dict[Images, set[str]] = {}
@@ -59,13 +77,20 @@ def matrix(runs: Sequence[Tested]) -> pd.DataFrame:
             other: Hashable = found.images if known else (found.images, found.root)
             titles.setdefault(other, found.title)
             own.setdefault(other, str(found))
-    if len(titles) < 2:
+    return Measured(dict(zip(titles, told_apart(list(titles.values())), strict=True)), cells)
+
+
+def matrix(runs: Sequence[Tested], found: Measured) -> pd.DataFrame:
+    """One row a run, with what it was trained on; one column a test set; cells are the runs' first figure as text.
+
+    Empty where all were tested on one test set alone.
+    """
+    if len(found.titles) < 2:
         return pd.DataFrame()
-    names = dict(zip(titles, told_apart(list(titles.values())), strict=True))
     rows = [
         {RUN: run.label, OWN: run.data_name, FIGURE: title_of(run.primary)}
-        | {name: own.get(test, "") for test, name in names.items()}
-        for run, own in zip(runs, cells, strict=True)
+        | {name: own.get(test, "") for test, name in found.titles.items()}
+        for run, own in zip(runs, found.cells, strict=True)
     ]
     return pd.DataFrame(rows)
 

@@ -16,6 +16,7 @@ from pulmo.comparison.matrix import one_by_one
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
+from pulmo.report.comparison import VALIDATION
 from pulmo.report.files import put
 from pulmo.report.html import Block, Fold, Grid, Picture, Pictures, Section, Text, page
 from pulmo.report.overlaid import common_rate, forest, overlaid_learning, overlaid_precision_recall, overlaid_roc
@@ -111,11 +112,11 @@ def _in_short(comparison: Comparison) -> list[Block]:
         if board.is_folds:  # one of them stands for nothing: their mean is what they are for
             blocks.append(Text(_of_folds(board), "lead"))
             continue
-        best = board.ranked[0]
-        name = title_of(best.primary)
-        value = best.intervals[best.primary]
-        told = f"{board.title}. The best on validation is {best.label}: test {name} {value}."
-        found = ((run, apart_of(best, run).get(best.primary)) for run in board.groups[0][1:])
+        best, by = board.ranked[0], str(board.table.attrs[VALIDATION])
+        figure = by if by in best.intervals else best.primary  # the one that ranks, where the test set has it too
+        value = f"test {title_of(figure)} {best.intervals[figure]}"
+        told = f"{board.title}. The best on validation, by {title_of(by)}, is {best.label}: {value}."
+        found = ((run, apart_of(best, run).get(figure)) for run in board.groups[0][1:])
         other, apart = next(((run, apart) for run, apart in found if apart and any(apart)), (None, None))
         if (
             other is not None and apart is not None

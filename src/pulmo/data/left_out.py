@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 Choice = Literal["raise", "skip"]
 KEPT = ["image_id", "path", "split"]
+LEFT_OUT = "; preprocess.missing=skip leaves them out"
 
 
 def nothing() -> pd.DataFrame:
@@ -58,7 +59,7 @@ def with_masks(
         where = ", ".join(f"{count} of {name}" for name, count in counts.items() if name)
         raise DataError(
             f"{len(lacking)} of {len(missed)} images have no lung mask{where and f' ({where})'}, such as "
-            f"{lacking['path'].iloc[0]}: {remedy}; preprocess.missing=skip leaves them out"
+            f"{lacking['path'].iloc[0]}: {remedy}{'' if without.all() else LEFT_OUT}"
         )
     if missing == "skip":
         log.warning("left out: %d of %d images have no lung mask", int(without.sum()), len(table))

@@ -22,11 +22,8 @@ from pulmo.run_data.opening import ON_WHAT, WHERE, data_name, data_of
 from pulmo.run_data.past import earlier_pasts, past_of
 from pulmo.run_data.selection import COPIES, OF_SPLIT, Wanted, said_of_lost
 from pulmo.sheets.images import ImageSheet
-from pulmo.sheets.operating_points import POLICY_NAMES
 from pulmo.sheets.predictions import class_names_of, scored
 from pulmo.sheets.whole import Sheets, sheets_of
-from pulmo.tasks.base import Task
-from pulmo.tasks.classification import ClassificationTask
 from pulmo.types import Split
 
 log = logging.getLogger(__name__)
@@ -68,6 +65,9 @@ class Evaluation:
     class_names: list[str] = field(default_factory=list)
 
 
+SAID = {"test": "test split", "val": "validation split", "train": "training split"}
+
+
 def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     """Measure the run as wished; nothing is written.
 
@@ -75,6 +75,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
     `PulmoError` where something lacks, with the remedy.
     """
     val, lacking = run.validation()
+    if wish.threshold is not None:
+        _check_threshold(val, wish.threshold)
     cut = operating.cut_of(run, wish.threshold, val)
     notes = [lacking] if lacking else []
     stored = None if wish.again or wish.overrides or run.other_checkpoint else _stored(run, wish, cut)
@@ -85,11 +87,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
     table = predicted.images
-    if class_names_of(table):
-        if wish.threshold is not None:
-            raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-        if wish.prevalence is not None:
-            raise ConfigError("--prevalence: PPV and NPV are of two classes, the run tells several apart")
+    if class_names_of(table) and wish.prevalence is not None:
+        raise ConfigError("--prevalence: PPV and NPV are of two classes, the run tells several apart")
     sheets = sheets_of(
         table,
         predicted.boxes,
@@ -166,8 +165,6 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     """The run's network over the images; the first line on the screen says which and on what."""
     task = run.task  # first: it says what is wrong with a checkpoint
     measured = data_of(run, wish.overrides, wish.split, (*ON_WHAT, *WHERE))
-    if cut.changed and wish.threshold in POLICY_NAMES and wish.threshold not in ("half", "quarter"):
-        _check_fitted(task)
     log.info("%s on %s at %s", run.name, measured.name, measured.config.data.root)
     of_best = run.has("metrics.json") and not run.other_checkpoint
     nms_iou = run.metrics.get("nms_iou") if of_best else None
@@ -195,9 +192,23 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     return predicted, facts, notes
 
 
-def _check_fitted(task: Task) -> None:
-    if not isinstance(task, ClassificationTask):
+def _check_threshold(val: pd.DataFrame | None, asked: str) -> None:
+    """Raise `ConfigError` where scores, such as those of validation, have no such cut-off."""
+    if val is None:
+        return
+    if class_names_of(val):
+        raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
+    drawn = {"dice", "predicted_boxes"} & {*val.columns}
+    if drawn and asked not in ("half", "quarter") and not _is_number(asked):
         raise ConfigError("--threshold: masks and boxes are fitted in training; give a number, half or quarter")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _facts(
@@ -211,7 +222,7 @@ def _facts(
         "data": data,
         "root": root,
         "split": split,
-        "images_of": {"test": "test split", "val": "validation split"}.get(split, "all images"),
+        "images_of": SAID.get(split, "all that it has not seen" if own else "all images"),
         "own": own,
         "phantom": phantom,
         "predicted_by": by,

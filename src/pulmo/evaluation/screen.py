@@ -59,6 +59,6 @@ def show(of: Evaluation) -> None:
         console.print(grid(tables.calibration_table(images), "Calibration"))
         console.print(escape(tables.calibration_note(images)))
     for by, table in tables.subgroup_tables(images).items():
-        console.print(grid(table, f"By {by}, at the cut-off"))
+        console.print(grid(table, f"By {by}" if images.class_names else f"By {by}, at the cut-off"))
     if images.subgroups:
         console.print(tables.DASH)

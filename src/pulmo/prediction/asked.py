@@ -79,7 +79,8 @@ class CutOff:
 class Outcome:
     """What a job has done.
 
-    images     with a row; of these `errors` have no score, and `lacking` one but no DICOM result: `why` not the first
+    images     with a row; of these `errors` have no score
+    lacking    why images that have their score have no DICOM result → how many
     before     rows that were there
     runs       what the runs are called
     passed     files of folders that are no images, by name or content
@@ -92,10 +93,9 @@ class Outcome:
     images: int = 0
     passed: int = 0
     errors: int = 0
-    lacking: int = 0
-    why: str = ""
     phantoms: bool = False
     before: int = 0
     seconds: float = 0.0
     files: tuple[Path, ...] = ()
     failed: list[str] = field(default_factory=list)
+    lacking: dict[str, int] = field(default_factory=dict)

@@ -201,13 +201,13 @@ def _header(source: str) -> Any:
         header.decode()
         header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: of the others highdicom takes some; and for a class's name
     except InvalidDicomError as error:
-        raise NoResultError("no DICOM result: the image is no DICOM file") from error
+        raise NoResultError("the image is no DICOM file") from error
     except (OSError, EOFError, *REFUSALS) as error:
         cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise NoResultError(f"no DICOM result: its header cannot be read ({cause})") from error
+        raise NoResultError(f"its header cannot be read ({cause})") from error
     lacking = [name for name in NEEDED if not header.get(name)]
     if lacking:
-        raise NoResultError(f"no DICOM result: the file has no {', '.join(lacking)}")
+        raise NoResultError(f"the file has no {', '.join(lacking)}")
     for name in OPTIONAL:  # highdicom asks for each, empty or not
         if name not in header:
             setattr(header, name, None)
@@ -229,7 +229,7 @@ def _accepted(made: Callable[[Any], bytes], header: Any) -> bytes:
     try:
         content = made(header)
     except REFUSALS:
-        raise NoResultError(f"no DICOM result: {str(refused).partition(chr(10))[0]}") from refused
+        raise NoResultError(f"{str(refused).partition(chr(10))[0]}") from refused
     for name, value in given.items():
         setattr(header, name, value)
         try:

@@ -8,7 +8,9 @@ from typing import Any
 from pulmo.errors import DataError, MissingExtraError
 from pulmo.prediction.whole import whole
 
-TEXT = frozenset({"path", "decision", "error", "mask", "dicom", "boxes", "patient_id", "study_uid", "sop_uid"})
+TEXT = frozenset(
+    {"path", "decision", "error", "mask", "dicom", "no_dicom", "boxes", "patient_id", "study_uid", "sop_uid"}
+)
 WHOLE = frozenset({"width", "height"})
 ROW_GROUP = 64 << 20  # bytes of csv that become a row group or a part of one
 

@@ -202,7 +202,7 @@ def _leave_out_errors(journal: Path, end: int, columns: Sequence[str]) -> None:
     with whole(journal) as part, open(journal, encoding="utf-8", newline="") as rows, open(part, "wb") as kept:
         kept.write(_lines([dict(zip(columns, columns, strict=True))], columns))
         for row in csv.DictReader(rows):
-            if not row["error"]:
+            if not row["error"] and not row.get("no_dicom"):
                 kept.write(_lines([row], columns))
 
 
@@ -215,6 +215,8 @@ def _is_row(line: bytes, columns: Sequence[str]) -> bool:
 
 def refuse_what_is_there(out: Path, *, resume: bool) -> None:
     """Raise `DataError` where a table is there already, and is not to be gone on with."""
+    if out.is_dir():
+        raise DataError(f"--out {out} is a folder: give a file in it, such as {out / 'scores.csv'}")
     there = [path for path in (out, journal_of(out)) if path.exists()]
     if there and not resume:
         raise DataError(f"{there[0]} is there already: --resume goes on with it, or give another --out")

@@ -1,5 +1,6 @@
 """A file that is there whole or as it was, whatever ends the process; and what is told where the disk takes no more."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ class UnwritableError(DataError):
 
 
 def unwritable(out: Path, error: OSError) -> UnwritableError:
-    """What is told when a disk is full or read-only."""
-    said = f"cannot write to {out}: {error.strerror or error}; what is there is whole, --resume goes on"
-    return UnwritableError(said, error.errno)
+    """What is told of a place that takes nothing; of a full disk how to go on."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    rest = "what is there is whole, --resume goes on" if full else "give another place"
+    return UnwritableError(f"cannot write to {out}: {error.strerror or error}; {rest}", error.errno)

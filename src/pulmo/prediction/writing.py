@@ -71,7 +71,7 @@ class Writing:
         columns += ["boxes"] if has_boxes else []
         columns += ["width", "height"]
         columns += list(IDS) if asked.dicom_ids else []
-        columns += ["dicom"] if asked.dicom else []
+        columns += ["dicom", "no_dicom"] if asked.dicom else []
         masks = (asked.masks or asked.out.with_name(f"{asked.out.stem}_masks")) if draws else None
         if asked.masks and not draws:
             raise DataError(f"--masks: {members[0].run.name} draws none; give the run of a segmentation")
@@ -109,9 +109,9 @@ class Writing:
         table.add(rows)
         outcome.images += len(rows)
         for row in rows:
-            if row["error"] and "score" in row:
-                outcome.lacking, outcome.why = outcome.lacking + 1, outcome.why or row["error"]
-            elif row["error"]:
+            if why := row.get("no_dicom"):
+                outcome.lacking[why] = outcome.lacking.get(why, 0) + 1
+            if row["error"]:
                 outcome.errors += 1
                 outcome.failed += [f"{row['path']}: {row['error']}"] if len(outcome.failed) < TOLD else []
 
@@ -179,7 +179,7 @@ class Writing:
                 row["dicom"] = shown(str(path))
                 self._mark(self.dicom)
             except NoResultError as error:  # of the image, not of the disk
-                row["error"] = str(error)
+                row["no_dicom"] = str(error)
 
     def _mark(self, folder: Path) -> None:
         """Once a folder that is this job's own holds a file."""

@@ -29,7 +29,7 @@ FITTED = {
     False: ", never on these images",
     True: ": on these very images, so that they look better here than elsewhere",
 }
-SUBGROUPS = f"A mean hides whom it fails: the same figures at the cut-off. {tables.DASH}"
+SUBGROUPS = f"A mean hides whom it fails: the same figures by subgroup. {tables.DASH}"
 BINNED = (
     "in 15 bins of equal width, with 95 % intervals, and how many they are. On the diagonal a score is a probability; "
     "below it scores are too high. Dashed: after temperature scaling, fitted on validation. Pale: fewer than 5 images."

@@ -25,7 +25,7 @@ WITHOUT_INTERVAL = {
 FROC = "FROC: box sensitivity by false positives an image"
 RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
 COUNTS = ("TP", "FP", "TN", "FN")
-DASH = f"–: fewer than {FEWEST} images of a class, too few for a figure."
+DASH = f"–: there is no such figure, or it would be of fewer than {FEWEST} images of a class."
 
 Figures = dict[str, Interval]
 
@@ -124,10 +124,10 @@ def calibration_note(sheet: ImageSheet) -> str:
         return f"{told} No temperature: {calibration.absent}."
     before, after = calibration.figures["log_loss"].value, calibration.scaled["log_loss"].value
     sure = "too sure" if calibration.temperature > 1.05 else "not sure enough" if calibration.temperature < 0.95 else ""
-    helps = "helps" if after < before else "does not help"
+    moves = "lowers" if after < before else "raises"
     return (
-        f"{told} By validation the scores are {sure or 'about right'}; a temperature of {calibration.temperature:.2f} "
-        f"on their logits {helps} here."
+        f"{told} By validation the scores are {sure or 'about right'}; a temperature of {calibration.temperature:.3g} "
+        f"on their logits {moves} the log loss here, from {before:.3f} to {after:.3f}."
     )
 
 

@@ -13,7 +13,7 @@ from pulmo import config as configuration
 from pulmo import earlier_runs
 from pulmo.composition import composed
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.errors import ConfigError, RunError
+from pulmo.errors import ConfigError, RunError, WeightsError
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
 from pulmo.run_data.past import earlier_pasts, past_of
@@ -103,9 +103,13 @@ def data_name(run: FinishedRun) -> str:
 
 
 def _origin(run: FinishedRun) -> dict[str, Any]:
-    """What the checkpoint says of itself; where it was taken away, what the configuration says."""
-    if run.checkpoint is not None or run.has("checkpoints/best.ckpt") or not run.has("config.yaml"):
+    """What the checkpoint says of itself; where it is none, what the configuration says."""
+    if run.checkpoint is not None or not run.has("config.yaml"):
         return run.origin
+    try:
+        return run.origin
+    except (RunError, WeightsError):  # taken away, or damaged: who needs the network says so
+        pass
     known = {"task": OmegaConf.select(run.config, "model.task"), "preprocess": run.config.get("preprocess")}
     return {name: OmegaConf.to_container(part, resolve=True) for name, part in known.items()}
 

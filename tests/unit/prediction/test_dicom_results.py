@@ -178,12 +178,12 @@ def test_results__a_source_that_is_gone_is_of_the_image_and_a_folder_that_is_a_f
 def test_results__without_a_study_there_is_nothing_to_belong_to(
     radiograph: Callable[..., Path], tmp_path: Path, lacking: str
 ) -> None:
-    with pytest.raises(DataError, match=f"no DICOM result: the file has no {lacking}"):
+    with pytest.raises(DataError, match=f"the file has no {lacking}"):
         results().write(str(radiograph(lacking)), tmp_path / "sr.dcm", score=0.6, cut_off=0.5, decision="x")
     assert not (tmp_path / "sr.dcm").exists()
 
 
 def test_results__a_picture_has_none(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG")
-    with pytest.raises(DataError, match="no DICOM result: the image is no DICOM file"):
+    with pytest.raises(DataError, match="the image is no DICOM file"):
         results().write(str(tmp_path / "x.png"), tmp_path / "sr.dcm", score=0.6, cut_off=0.5, decision="x")

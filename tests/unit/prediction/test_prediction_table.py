@@ -9,7 +9,7 @@ import pytest
 
 from pulmo.errors import DataError
 from pulmo.prediction.spelling import shown
-from pulmo.prediction.table import Table
+from pulmo.prediction.table import Table, refuse_what_is_there
 from pulmo.prediction.whole import whole
 
 COLUMNS = ["path", "score", "error", "width"]
@@ -102,6 +102,14 @@ def test_resume__a_torn_header_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_bytes(b"path,sco")
     begun(tmp_path / "scores.csv", resume=True).add(rows(1))
     assert list(pd.read_csv(tmp_path / "scores.csv").columns) == COLUMNS
+
+
+def test_table__in_the_place_of_a_folder_or_below_a_file_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder: give a file in it, such as .*scores\.csv"):
+        refuse_what_is_there(tmp_path, resume=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write to .*; give another place$"):
+        Table.begun(tmp_path / "file" / "scores.csv", ["path"], resume=False)
 
 
 @pytest.mark.parametrize("place", [0.5, 0.98])

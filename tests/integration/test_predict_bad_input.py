@@ -179,8 +179,9 @@ def test_full_disk__is_one_line_and_what_is_there_is_gone_on_with(classifier: Pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"pulmo: cannot write to {out}: File too large; what is there is whole")
-    assert result.stderr.count("\n") == 1
+    told = result.stderr.strip()  # an old rich ends its bar with a line of its own
+    assert told.startswith(f"pulmo: cannot write to {out}: File too large; what is there is whole")
+    assert "\n" not in told
     rows = pd.read_csv(out)
     assert 4 <= len(rows) < 40
     assert len(rows) % 4 == 0

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from pulmo.environment import is_phantom
-from pulmo.errors import ConfigError, RunError
+from pulmo.errors import ConfigError, PulmoError, RunError
 from pulmo.evaluation import operating
 from pulmo.evaluation.predicting import Predicted, predict
 from pulmo.finished import FinishedRun
@@ -251,8 +251,12 @@ def _names(run: FinishedRun, sheet: ImageSheet | None) -> list[str]:
     """Names of the classes for tables and figures."""
     if sheet is not None and sheet.class_names:
         return list(sheet.class_names)
-    has_checkpoint = run.checkpoint is not None or run.has("checkpoints/best.ckpt")
-    return run.class_names if has_checkpoint else ["negative", "positive"]
+    try:
+        return run.class_names
+    except PulmoError:
+        if run.checkpoint is not None:
+            raise
+        return ["negative", "positive"]
 
 
 def _or_none(value: float) -> float | None:

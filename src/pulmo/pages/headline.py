@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pulmo import run_state
+from pulmo.errors import PulmoError
 from pulmo.finished import FinishedRun
 from pulmo.metrics.bootstrap import Interval
 from pulmo.pages.data_facts import across, data_name, identical, nameless
@@ -18,7 +19,10 @@ FEW = 30
 
 def subtitle(run: FinishedRun) -> str:
     """Run, model, data."""
-    parts = [run.name, run.choices.get("model", ""), data_name(run)]
+    try:
+        parts = [run.name, run.choices.get("model", ""), data_name(run)]
+    except PulmoError:  # each section says what it lacks
+        parts = [run.name]
     return " · ".join(part for part in parts if part)
 
 

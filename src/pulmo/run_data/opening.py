@@ -13,7 +13,7 @@ from pulmo import config as configuration
 from pulmo import earlier_runs
 from pulmo.composition import composed
 from pulmo.data.datamodule import ChestDataModule
-from pulmo.errors import ConfigError, RunError, WeightsError
+from pulmo.errors import ConfigError, PulmoError, RunError
 from pulmo.experiment import make
 from pulmo.finished import FinishedRun
 from pulmo.run_data.past import earlier_pasts, past_of
@@ -108,7 +108,7 @@ def _origin(run: FinishedRun) -> dict[str, Any]:
         return run.origin
     try:
         return run.origin
-    except (RunError, WeightsError):  # taken away, or damaged: who needs the network says so
+    except PulmoError:  # taken away, or damaged: who needs the network says so
         pass
     known = {"task": OmegaConf.select(run.config, "model.task"), "preprocess": run.config.get("preprocess")}
     return {name: OmegaConf.to_container(part, resolve=True) for name, part in known.items()}

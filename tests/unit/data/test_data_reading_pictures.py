@@ -179,6 +179,10 @@ def test_read_picture__several_pages_are_refused_but_not_a_smaller_version(
         tags[tag] = value
         second.encoderinfo = {"tiffinfo": tags}
         first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+        with Image.open(tmp_path / "x.tif") as written:
+            written.seek(1)
+            if written.tag_v2.get(tag) != value:
+                pytest.skip("this Pillow writes no tags of a further page")
         np.testing.assert_array_equal(read_grey(tmp_path / "x.tif").image, noise)
 
 

@@ -1,20 +1,25 @@
 """`report.html`: at the end of a run, and by `pulmo report RUN` from its folder alone."""
 
+import base64
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from pulmo import run
 from pulmo.cli import app
 from pulmo.finished import FinishedRun
-from pulmo.pages import report
+from pulmo.heatmaps import HeatMaps
+from pulmo.pages import cases, report
+from pulmo.report.thumbnails import thumbnail
 from tests.conftest import SMALL, compose_in
 
 SECTIONS = (
@@ -350,5 +355,14 @@ def test_report__classes_are_counted_by_split(finished: Path) -> None:
 
 def test_report__each_case_is_shown_with_its_own_image_and_heat(finished: Path) -> None:
     told = section(finished / "report.html", "Best and worst cases")
-    pictures = re.findall(r"data:image/jpeg;base64,([\w+/=]+)", told)
-    assert len(pictures) == len({*pictures}) == told.count("<figcaption>")
+    shown = re.findall(r"data:image/jpeg;base64,([\w+/=]+).*?<figcaption>(.*?): ", told, flags=re.DOTALL)
+    run = FinishedRun(finished)
+    prepared = cases.from_files(run, ())([image_id for _, image_id in shown])
+    heats = HeatMaps(run.task)(torch.from_numpy(prepared)[:, None])
+    for (data, _), image, heat in zip(shown, prepared, heats, strict=True):
+        seen, expected = (
+            cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).astype(int)
+            for picture in (base64.b64decode(data), thumbnail(image, heat))
+        )
+        assert np.abs(seen - expected).mean() < 2
+    assert len(shown) >= 6

@@ -20,7 +20,8 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="The page, one file that works offline.")] = Path("outputs/compare.html"),
     any_: Annotated[
-        bool, typer.Option("--any", help="Rank by test set where runs were tested on different images.")
+        bool,
+        typer.Option("--any", help="Rank by test set, and leave out what cannot be read, though runs were named."),
     ] = False,
     resamples: Annotated[int, typer.Option(min=100, help="Of the patients, for 95 % intervals.")] = 10_000,
 ) -> None:

@@ -244,6 +244,14 @@ def test_compare__sections_of_test_sets_of_one_title_are_told_apart(tmp_path: Pa
     assert titles == [f"Leaderboard · kermany, test set: 30 images, set {number}" for number in (1, 2)]
 
 
+def test_compare__folds_that_overlap_have_titles_of_their_own(tmp_path: Path) -> None:
+    for name, start in (("a", 0), ("b", 10)):
+        fold = {"folds": 5, "split_seed": 1, "fold": start // 10}
+        run_folder(tmp_path / name, images=IMAGES[start : start + 20], data=fold)
+    titles = [board.title for board in compared(chosen([str(tmp_path)]), resamples=100).boards]
+    assert len(titles) == len({*titles}) == 2
+
+
 def test_compare__best_checkpoints_of_other_test_sets_are_refused_as_their_folders_are(tmp_path: Path) -> None:
     runs = [run_folder(tmp_path / name, images=images) for name, images in (("a", IMAGES[:30]), ("b", IMAGES[30:]))]
     for run in runs:

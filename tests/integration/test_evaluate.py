@@ -316,3 +316,7 @@ def test_three_classes__have_a_sheet_of_their_own(train: Callable[..., Path], tm
         status, output = evaluate(folder, "--threshold", asked)
         assert status == 1
         assert "without a cut-off" in output
+    (folder / "predictions_val.csv").unlink()
+    status, output = evaluate(folder, "--threshold", "0.3")
+    assert status == 1
+    assert "without a cut-off" in output

@@ -33,7 +33,10 @@ def predict(
     list_: Annotated[str | None, typer.Option("--list", help="A file of paths, one a line.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with OUT: skip what has its row.")] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="With --resume: try those again whose row is an error.")
+        bool,
+        typer.Option(
+            "--retry", help="With --resume: try those again whose row is an error, or lacks its DICOM result."
+        ),
     ] = False,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A further run, for an ensemble.")] = None,
     tta: Annotated[

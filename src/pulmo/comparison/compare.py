@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from pulmo.comparison.chosen import Chosen
-from pulmo.comparison.matrix import matrix, measured
+from pulmo.comparison.matrix import matrix, measured, told_apart
 from pulmo.comparison.pairs import pairs_of, remarks, test_tables
 from pulmo.comparison.settings import differing, labels_of, leaves_of, telling
 from pulmo.comparison.tested import Tested, difference, grouped, tested
@@ -131,9 +131,9 @@ def compared(chosen: Chosen, *, anyway: bool = False, resamples: int = 10_000) -
     runs = [run for board in together for run in board]
     own_of = dict(zip(labels, settings, strict=True))
     found = measured(runs)
+    titles = told_apart([_title(board) + found.number_of(board[0]) for board in together])
     boards = [
-        Board(_title(board) + found.number_of(board[0]), board, [own_of[run.label] for run in board])
-        for board in together
+        Board(title, board, [own_of[run.label] for run in board]) for title, board in zip(titles, together, strict=True)
     ]
     leaves = differing([leaves_of(run.run) for run in runs])
     table = pd.DataFrame(leaves, index=[run.label for run in runs]).T

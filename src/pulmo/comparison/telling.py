@@ -115,7 +115,9 @@ def _in_short(comparison: Comparison) -> list[Block]:
         best, by = board.ranked[0], str(board.table.attrs[VALIDATION])
         figure = by if by in best.intervals else best.primary  # the one that ranks, where the test set has it too
         value = f"test {title_of(figure)} {best.intervals[figure]}"
-        told = f"{board.title}. The best on validation, by {title_of(by)}, is {best.label}: {value}."
+        ranked = VALIDATION in board.table
+        which = f"The best on validation, by {title_of(by)}, is" if ranked else "None has a validation figure; first is"
+        told = f"{board.title}. {which} {best.label}: {value}."
         found = ((run, apart_of(best, run).get(figure)) for run in board.groups[0][1:])
         other, apart = next(((run, apart) for run, apart in found if apart and any(apart)), (None, None))
         if (

@@ -137,7 +137,7 @@ def _decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
 def _number(dataset: Any, name: str, otherwise: float) -> float:
     value = dataset.get(name)
     try:
-        return otherwise if value in (None, "") else float(value)
+        return otherwise if value in (None, "", 0) else float(value)
     except TypeError as error:  # several values
         raise ValueError(f"could not convert string to float: {value!r}") from error
 

@@ -19,7 +19,7 @@ REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
-END = b"\xff\xd9"
+START, END = b"\xff\xd8", b"\xff\xd9"
 WITH_LONG_LENGTH = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 BASELINE = b"1.2.840.10008.1.2.4.50"
 PIXELS, ITEM = (0x7FE0, 0x0010), (0xFFFE, 0xE000)
@@ -75,13 +75,13 @@ def is_whole(jpeg: bytes) -> bool:
 
     Bytes between segments are passed by, as libjpeg does.
     """
-    if jpeg.rstrip(b"\0").endswith(END):
-        return True
     position = 2
     while 0 <= (position := jpeg.find(b"\xff", position)) < len(jpeg) - 1:
         marker = jpeg[position + 1]
         if marker == END[1]:
             return True
+        if marker == START[1]:  # of another picture, before this one has ended
+            return False
         if marker == 0xFF:  # any number of them may stand before a marker
             position += 1
         elif marker == 0 or marker in ALONE:  # within a scan's data, which have no length

@@ -87,6 +87,8 @@ def evaluated(run: FinishedRun, wish: Wish) -> Evaluation:
         predicted, facts, said = _by_network(run, wish, cut)
         notes += said
     table = predicted.images
+    if wish.threshold is not None:
+        _check_threshold(table, wish.threshold)
     if class_names_of(table) and wish.prevalence is not None:
         raise ConfigError("--prevalence: PPV and NPV are of two classes, the run tells several apart")
     sheets = sheets_of(
@@ -192,13 +194,13 @@ def _by_network(run: FinishedRun, wish: Wish, cut: operating.Cut) -> tuple[Predi
     return predicted, facts, notes
 
 
-def _check_threshold(val: pd.DataFrame | None, asked: str) -> None:
-    """Raise `ConfigError` where scores, such as those of validation, have no such cut-off."""
-    if val is None:
+def _check_threshold(scores: pd.DataFrame | None, asked: str) -> None:
+    """Raise `ConfigError` where scores, as far as there are any, have no such cut-off."""
+    if scores is None:
         return
-    if class_names_of(val):
+    if class_names_of(scores):
         raise ConfigError("--threshold: of several classes the likeliest is taken, without a cut-off")
-    drawn = {"dice", "predicted_boxes"} & {*val.columns}
+    drawn = {"dice", "predicted_boxes"} & {*scores.columns}
     if drawn and asked not in ("half", "quarter") and not _is_number(asked):
         raise ConfigError("--threshold: masks and boxes are fitted in training; give a number, half or quarter")
 

@@ -62,7 +62,7 @@ def _of_lists(found: Contents) -> list[str]:
     if without and preprocess.needs_mask and preprocess.mask_run is None:
         said.append(
             f"{without:,} of {len(table):,} images have no lung mask, and training would refuse them: "
-            + ("preprocess.missing=skip leaves them out" if without < len(table) else "give data.masks=FOLDER")
+            + ("preprocess.missing=skip leaves them out" if without < len(table) else _where_masks_are(found))
             + ", preprocess.mask=RUN has a run draw all"
         )
     if found.nameless and not found.notes:
@@ -80,6 +80,10 @@ def _of_lists(found: Contents) -> list[str]:
     if of_normal:
         said.append(f"{_many(of_normal, 'image')} of class {found.class_names[0]} with boxes")
     return said
+
+
+def _where_masks_are(found: Contents) -> str:
+    return f"{found.data.masks} has none called so" if found.data.masks else "give data.masks=FOLDER"
 
 
 def _of_files(found: Contents) -> list[str]:

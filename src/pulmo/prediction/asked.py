@@ -16,7 +16,7 @@ class Asked:
     runs        the first one's kind is everyone's; several are an ensemble
     paths       see `paths.images_in`; `listed` is a file of them
     out         the table, csv or parquet; what else there is lies beside it
-    resume      go on with `out`; `retry`: and try those again whose row is an error
+    resume      go on with `out`; `retry`: and try those again whose row is an error or lacks its DICOM result
     threshold   in place of the runs' own: a score, or a policy that is fitted on their validation, such as youden
     tta         four views of each image, see `views`
     masks       folder for drawn masks; None: beside the table. `dicom`: folder for DICOM results; None: none

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmo.errors import DataError, MissingExtraError
+from pulmo.prediction.table import NO_DICOM_FILE
 from pulmo.prediction.whole import whole
 
 logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells each attribute that it copies
@@ -201,7 +202,7 @@ def _header(source: str) -> Any:
         header.decode()
         header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: of the others highdicom takes some; and for a class's name
     except InvalidDicomError as error:
-        raise NoResultError("the image is no DICOM file") from error
+        raise NoResultError(NO_DICOM_FILE) from error
     except (OSError, EOFError, *REFUSALS) as error:
         cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise NoResultError(f"its header cannot be read ({cause})") from error

@@ -17,6 +17,8 @@ from pulmo.prediction.spelling import known
 from pulmo.prediction.whole import unwritable, whole
 
 QUOTE = '"'
+NO_DICOM_FILE = "the image is no DICOM file"
+"""Why an image has no DICOM result, for good."""
 csv.field_size_limit(1 << 30)  # a list may name what is no path at all
 
 
@@ -51,7 +53,8 @@ class Table:
 
     @classmethod
     def begun(cls, out: Path, columns: Sequence[str], *, resume: bool, retry: bool = False) -> "Table":
-        """Open `out` for rows of `columns`; with `resume` behind those that it has, with `retry` without its errors.
+        """Open `out` for rows of `columns`; with `resume` behind those that it has, with `retry` without
+        its errors and those that lack a DICOM result.
 
         Raises `DataError` where it is there already and not to be gone on with, has other columns, or cannot be
         written; `MissingExtraError` for a parquet without pyarrow.
@@ -202,7 +205,7 @@ def _leave_out_errors(journal: Path, end: int, columns: Sequence[str]) -> None:
     with whole(journal) as part, open(journal, encoding="utf-8", newline="") as rows, open(part, "wb") as kept:
         kept.write(_lines([dict(zip(columns, columns, strict=True))], columns))
         for row in csv.DictReader(rows):
-            if not row["error"] and not row.get("no_dicom"):
+            if not row["error"] and row.get("no_dicom") in (None, "", NO_DICOM_FILE):
                 kept.write(_lines([row], columns))
 
 

@@ -110,6 +110,7 @@ class Writing:
         outcome.images += len(rows)
         for row in rows:
             if why := row.get("no_dicom"):
+                why = why if why in outcome.lacking or len(outcome.lacking) < TOLD else "others, in the column no_dicom"
                 outcome.lacking[why] = outcome.lacking.get(why, 0) + 1
             if row["error"]:
                 outcome.errors += 1

@@ -124,10 +124,13 @@ def calibration_note(sheet: ImageSheet) -> str:
         return f"{told} No temperature: {calibration.absent}."
     before, after = calibration.figures["log_loss"].value, calibration.scaled["log_loss"].value
     sure = "too sure" if calibration.temperature > 1.05 else "not sure enough" if calibration.temperature < 0.95 else ""
-    moves = "lowers" if after < before else "raises"
+    same = f"{before:.3f}" == f"{after:.3f}"
+    effect = f"leaves the log loss here at {before:.3f}"
+    if not same:
+        effect = f"{'lowers' if after < before else 'raises'} the log loss here, from {before:.3f} to {after:.3f}"
     return (
         f"{told} By validation the scores are {sure or 'about right'}; a temperature of {calibration.temperature:.3g} "
-        f"on their logits {moves} the log loss here, from {before:.3f} to {after:.3f}."
+        f"on their logits {effect}."
     )
 
 

@@ -23,7 +23,8 @@ def content_of(path: str | Path | IO[bytes], map_location: Any = "cpu", *, mappe
         _ = content["state_dict"]
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, LookupError, TypeError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise PulmoError(f"{path} is no checkpoint of pulmo ({said[0].partition('. ')[0]})") from error
+        cause = getattr(error, "strerror", None) or said[0].partition(". ")[0]
+        raise PulmoError(f"{path} is no checkpoint of pulmo ({cause})") from error
     if known:
         raise PulmoError(f"{path} is no checkpoint of pulmo (it lacks {', '.join(sorted(known))})")
     return content

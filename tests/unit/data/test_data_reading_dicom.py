@@ -90,6 +90,11 @@ def test_read_dicom__an_empty_element_counts_as_absent(
     )
 
 
+def test_read_dicom__a_slope_of_nothing_counts_as_absent(write_dicom: Write, ramp: NDArray[np.uint16]) -> None:
+    plain = read_grey(write_dicom(ramp)).image
+    np.testing.assert_array_equal(read_grey(write_dicom(ramp, RescaleSlope="0", RescaleIntercept="0")).image, plain)
+
+
 def test_read_dicom__the_first_of_two_windows_counts(write_dicom: Write, ramp: NDArray[np.uint16]) -> None:
     two = write_dicom(ramp, **TWELVE_BITS, WindowCenter=["1000", "3000"], WindowWidth=["1001", "11"])
     grey = read_grey(two).image.ravel()

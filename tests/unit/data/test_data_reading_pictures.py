@@ -154,6 +154,7 @@ def test_whole__a_jpeg_cut_off_shortly_behind_its_preview_is_not(noise: NDArray[
     ends = data.index(preview) + len(preview)
     for cut in (1, 100, 1000, 3000):
         assert not is_whole(data[: ends + cut])
+    assert not is_whole(data[: len(data) // 2] + preview)
     between = data.index(b"\xff\xdb")  # libjpeg passes stray bytes by
     assert is_whole(data[:between] + b"stray" + data[between:] + b"a vendor's own" * 500)
 

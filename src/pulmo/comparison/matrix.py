@@ -15,6 +15,7 @@ from pulmo.report.titles import title_of
 
 RUN, OWN, FIGURE = "run", "trained on", "figure"
 NUMBER = re.compile(r", set \d+$")
+"""What `told_apart` puts behind a title."""
 WITHOUT_CUT_OFF = ("auroc",)
 """Figures of `tested.PRIMARY` that are the same at every cut-off."""
 

@@ -1,7 +1,6 @@
 """A comparison told: on the screen in short, on a page with its figures."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pulmo.comparison.compare import Board, Comparison
-from pulmo.comparison.matrix import one_by_one
+from pulmo.comparison.matrix import NUMBER, one_by_one
 from pulmo.comparison.pairs import SHORT, apart_of, signed
 from pulmo.comparison.tested import Tested
 from pulmo.errors import PulmoError
@@ -96,7 +95,7 @@ def written(comparison: Comparison, path: Path) -> Path:
 
 def _short(board: Board) -> str:
     """The board's title without its patients; which of several test sets of that title it is stays."""
-    numbered = re.search(r", set \d+$", board.title)
+    numbered = NUMBER.search(board.title)
     short = board.title.partition("," if "folds" in board.title else " of ")[0]
     return short + (numbered.group() if numbered else "")
 

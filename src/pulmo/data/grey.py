@@ -39,7 +39,8 @@ def full_range(pixels: npt.NDArray[Any], path: Path) -> Grey:
     """Leave uint8 alone; stretch everything else from its lowest..highest value to 0..65535."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels).astype(np.uint8, copy=False)
-    values: npt.NDArray[Any] = pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.float32)  # may overflow
+    wide = np.float64 if pixels.dtype.kind == "f" else np.float32  # from lowest to highest a float32 may overflow
+    values: npt.NDArray[Any] = pixels.astype(wide)
     finite = np.isfinite(values)
     if not finite.all():
         raise UnreadableImageError(str(path), f"{int((~finite).sum())} pixels are not finite numbers")
